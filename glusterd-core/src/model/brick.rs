@@ -1,0 +1,85 @@
+//! A brick: one directory of one node that belongs to one volume.
+
+use super::names::{NodeId, strip_dash_path};
+
+/// `HOST:/absolute/path` as the user typed it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BrickSpec {
+    pub host: String,
+    pub path: String,
+}
+
+impl BrickSpec {
+    /// Splits at the first `:/`; the path keeps its trailing slash out, as stock stores it.
+    pub fn parse(text: &str) -> Option<BrickSpec> {
+        let at = text.find(":/")?;
+        let (host, path) = (&text[..at], &text[at + 1..]);
+        let path = if path.len() > 1 { path.trim_end_matches('/') } else { path };
+        let path = if path.is_empty() { "/" } else { path };
+        (!host.is_empty()).then(|| BrickSpec { host: host.to_owned(), path: path.to_owned() })
+    }
+}
+
+impl std::fmt::Display for BrickSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.host, self.path)
+    }
+}
+
+/// Which brick of which node, without the rest: the key of the uniqueness index.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BrickRef {
+    pub node: NodeId,
+    pub path: String,
+}
+
+/// A brick as the pool knows it. Ports and pids are observed per node and are not here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Brick {
+    pub node: NodeId,
+    /// Host name as typed at create: it is what clients connect to.
+    pub host: String,
+    pub path: String,
+    pub real_path: String,
+    /// Client translator's name, `VOL-client-N`; kept by replace-brick.
+    pub id: String,
+    /// Path inside the file system that holds the brick (`mount_dir` of the brick file).
+    pub mount_dir: String,
+    /// `statfs` f_fsid; bricks of one volume with equal ids on a node share a file system.
+    pub fsid: u64,
+    pub decommissioned: bool,
+    /// 0, or -1 when a snapshot brick could not be taken.
+    pub snap_status: i32,
+}
+
+impl Brick {
+    pub fn spec(&self) -> BrickSpec {
+        BrickSpec { host: self.host.clone(), path: self.path.clone() }
+    }
+
+    pub fn reference(&self) -> BrickRef {
+        BrickRef { node: self.node, path: self.path.clone() }
+    }
+
+    /// `HOST-PATH-`, the stem of the pid file.
+    pub fn host_path(&self) -> String {
+        format!("{}-{}", self.host, strip_dash_path(&self.path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn specs() {
+        let check = |text: &str, want: Option<&str>| {
+            assert_eq!(BrickSpec::parse(text).map(|b| b.to_string()).as_deref(), want, "{text}")
+        };
+        check("h:/a/b", Some("h:/a/b"));
+        check("h:/a/b/", Some("h:/a/b"));
+        check("fe80::1:/a", Some("fe80::1:/a"));
+        check("h:a", None);
+        check(":/a", None);
+    }
+}

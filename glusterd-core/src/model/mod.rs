@@ -1,0 +1,23 @@
+//! What the daemon talks about: volumes, bricks, peers, names, versions.
+//!
+//! Parsed types only: no I/O, no clock, no serialisation (records live in `store`, texts in `mirror`).
+
+mod brick;
+mod layout;
+mod names;
+mod op_version;
+mod option_list;
+mod peer;
+mod refusal;
+mod task;
+mod volume;
+
+pub use brick::{Brick, BrickRef, BrickSpec};
+pub use layout::{Kind, Layout};
+pub use names::{NodeId, VolumeId, VolumeName, dash_path, strip_dash_path};
+pub use op_version::{OP_VERSION_MAX, OP_VERSION_MIN};
+pub use option_list::{OptionList, boolean};
+pub use peer::{Global, Peer, PeerState};
+pub use refusal::{Refusal, errno};
+pub use task::{DefragStatus, Task, TaskKind};
+pub use volume::{Credentials, Status, ThinArbiter, Transport, Volume};
