@@ -4,3 +4,4 @@
 //! `ARCHITECTURE.md`.
 
 pub mod model;
+pub mod store;

@@ -1,0 +1,5 @@
+//! The coordinator as the daemon sees it: keys, records, the cluster image, guarded changes.
+
+mod view;
+
+pub use view::{Freshness, View};
