@@ -1,1 +1,32 @@
-//! See the crate's documentation.
+//! The `Coordinator`: what a coordination service must do for a cluster, and nothing of how.
+//!
+//! A backend implements [`Backend`], [`Coordinator`] and [`Session`]; everything else (cached
+//! view, receipts, election, lock) is written once over these three. The meaning of every method
+//! is a list of numbered statements (G1, K1, R1, T1, W1, S1, ...), named where they apply; the
+//! conformance suite has a case for each.
+//!
+//! No backend is named here and no product: keys, values and times only.
+
+mod backend;
+mod coordinator;
+mod entry;
+mod error;
+mod names;
+mod session;
+mod txn;
+mod watch;
+
+pub use backend::{Backend, OpenOpts};
+pub use coordinator::{Caps, ClusterId, Coordinator, CoordinatorExt, Health, Info, Limits, Member};
+pub use entry::{Consistency, Entry, ReadOpts, Revision, Snapshot, Version};
+pub use error::{Effect, Error, ErrorKind, Retry};
+pub use names::{Key, Prefix, Space, SpaceKind, escape, unescape};
+pub use session::{Session, SessionId, SessionOpts, SessionState, StrictHold};
+pub use txn::{Compare, Fence, Op, Txn, TxnOutcome};
+pub use watch::{Change, LostReason, WatchEvent, WatchOpts};
+
+/// Every call's answer; the error says whether an effect is possible.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A boxed stream that may move between threads.
+pub type BoxStream<T> = std::pin::Pin<Box<dyn futures_core::Stream<Item = T> + Send + 'static>>;
