@@ -4,4 +4,5 @@
 //! `ARCHITECTURE.md`.
 
 pub mod model;
+pub mod options;
 pub mod store;

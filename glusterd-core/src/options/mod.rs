@@ -1,0 +1,12 @@
+//! What can be set on a volume or on the pool, and what follows from it.
+//!
+//! Data (`table`) and pure functions of volumes and options. No I/O, no translator graphs
+//! (`volgen`); what needs the host or a graph comes in as a value or a closure.
+
+mod lookup;
+mod opt;
+mod table;
+
+pub use lookup::{find, resolve};
+pub use opt::{Declared, Help, Opt, Range, Reset, Rule, Scope, Value};
+pub use table::TABLE;
