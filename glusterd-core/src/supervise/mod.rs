@@ -1,0 +1,3 @@
+//! Which processes should run on this node, and what is done until they do.
+
+pub mod ports;
