@@ -5,5 +5,6 @@
 
 pub mod model;
 pub mod options;
+pub mod rpc;
 pub mod store;
 pub mod supervise;
