@@ -12,20 +12,26 @@ mod coordinator;
 mod entry;
 mod error;
 mod feed;
+mod hub;
 mod names;
 mod session;
 mod txn;
+mod url;
 mod watch;
+mod worker;
 
 pub use backend::{Backend, OpenOpts};
 pub use coordinator::{Caps, ClusterId, Coordinator, CoordinatorExt, Health, Info, Limits, Member};
 pub use entry::{Consistency, Entry, ReadOpts, Revision, Snapshot, Version};
 pub use error::{Effect, Error, ErrorKind, Retry};
 pub use feed::{Feed, FeedStream, Signal, feed};
+pub use hub::{Hub, Ticket, Wants};
 pub use names::{Key, Prefix, Space, SpaceKind, escape, unescape};
 pub use session::{Session, SessionId, SessionOpts, SessionState, StrictHold};
 pub use txn::{Compare, Fence, Op, Txn, TxnOutcome};
+pub use url::{Credentials, ServiceUrl, TlsFiles};
 pub use watch::{Change, LostReason, WatchEvent, WatchOpts};
+pub use worker::{Worker, time_asleep};
 
 /// Every call's answer; the error says whether an effect is possible.
 pub type Result<T> = std::result::Result<T, Error>;
