@@ -4,7 +4,15 @@
 //! `ARCHITECTURE.md`.
 
 pub mod model;
-pub mod options;
+
 pub mod rpc;
+
+pub mod options;
+
 pub mod store;
+
 pub mod supervise;
+
+pub mod ops;
+
+pub mod cli;

@@ -10,13 +10,12 @@ pub struct BrickSpec {
 }
 
 impl BrickSpec {
-    /// Splits at the first `:/`; the path keeps its trailing slash out, as stock stores it.
+    /// Splits at the first `:/`; the path loses doubled and trailing slashes, as stock stores it.
     pub fn parse(text: &str) -> Option<BrickSpec> {
-        let at = text.find(":/")?;
-        let (host, path) = (&text[..at], &text[at + 1..]);
-        let path = if path.len() > 1 { path.trim_end_matches('/') } else { path };
-        let path = if path.is_empty() { "/" } else { path };
-        (!host.is_empty()).then(|| BrickSpec { host: host.to_owned(), path: path.to_owned() })
+        let (host, path) = text.split_at(text.find(":/")?);
+        let parts: Vec<&str> = path[1..].split('/').filter(|part| !part.is_empty()).collect();
+        (!host.is_empty())
+            .then(|| BrickSpec { host: host.to_owned(), path: format!("/{}", parts.join("/")) })
     }
 }
 
@@ -77,7 +76,8 @@ mod tests {
             assert_eq!(BrickSpec::parse(text).map(|b| b.to_string()).as_deref(), want, "{text}")
         };
         check("h:/a/b", Some("h:/a/b"));
-        check("h:/a/b/", Some("h:/a/b"));
+        check("h:/a//b/", Some("h:/a/b"));
+        check("h:/", Some("h:/"));
         check("fe80::1:/a", Some("fe80::1:/a"));
         check("h:a", None);
         check(":/a", None);

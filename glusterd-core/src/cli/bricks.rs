@@ -1,0 +1,318 @@
+//! New bricks for a volume: whose they are, where they lie, whether they are fit.
+//!
+//! Shared by every command that brings bricks: three rounds of questions, each a pure step.
+//! Facts: glusterd-volume-ops.c:864-1100, glusterd-utils.c:1405-1625, :8113, :14667 (v10.3).
+
+use crate::model::{BrickSpec, NodeId, PeerState, Refusal};
+use crate::ops::{Answer, Ask, CheckedBrick, Cx, HostFacts, Question};
+use crate::store::View;
+use std::collections::BTreeMap;
+
+/// Longest name the file system takes (`_POSIX_PATH_MAX`, used by stock as the bound).
+const NAME_BYTES_MAX: usize = 256;
+const PATH_BYTES_MAX: usize = 4096;
+
+/// What to do next with the wanted bricks.
+#[derive(Debug)]
+pub enum BrickPlan {
+    Ask(Vec<Ask>),
+    Ready(Vec<PlacedBrick>),
+}
+
+/// A wanted brick that passed every check.
+#[derive(Clone, Debug)]
+pub struct PlacedBrick {
+    pub node: NodeId,
+    pub spec: BrickSpec,
+    pub checked: CheckedBrick,
+}
+
+/// How the caller wants its bricks checked.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    pub volume: &'a str,
+    pub bricks: &'a [BrickSpec],
+    pub force: bool,
+    /// Kind and size of a subvolume whose bricks should be on different nodes.
+    pub spread: Option<(&'static str, usize)>,
+}
+
+/// Places the wanted bricks, or says what to ask first.
+pub fn place_bricks(cx: &Cx<'_>, wanted: Wanted<'_>) -> Result<BrickPlan, Refusal> {
+    let hosts: Vec<String> = unique(wanted.bricks.iter().map(|b| b.host.clone()));
+    let Some(facts) = host_facts(cx, &hosts) else {
+        let question = Question::Locate { hosts, paths: vec![] };
+        return Ok(BrickPlan::Ask(vec![Ask::new(cx.view.me, question)]));
+    };
+    if let (Some((kind, size)), false) = (wanted.spread, wanted.force) {
+        check_spread(&facts, wanted.bricks, kind, size)?;
+    }
+    let mut nodes = Vec::new();
+    for brick in wanted.bricks {
+        check_lengths(wanted.volume, brick)?;
+        nodes.push(node_of(cx.view, &facts, brick)?);
+    }
+    let Some(places) = real_paths(cx, wanted.bricks, &nodes) else {
+        return Ok(BrickPlan::Ask(locate_paths(wanted.bricks, &nodes)));
+    };
+    check_overlap(cx.view, wanted.bricks, &nodes, &places)?;
+    let Some(checked) = checked_bricks(cx, wanted.bricks, &nodes)? else {
+        return Ok(BrickPlan::Ask(check_paths(&wanted, &nodes)));
+    };
+    let placed = wanted.bricks.iter().zip(&nodes).zip(checked);
+    Ok(BrickPlan::Ready(
+        placed
+            .map(|((spec, node), checked)| PlacedBrick { node: *node, spec: spec.clone(), checked })
+            .collect(),
+    ))
+}
+
+fn unique(items: impl Iterator<Item = String>) -> Vec<String> {
+    let mut seen = Vec::new();
+    for item in items {
+        if !seen.contains(&item) {
+            seen.push(item);
+        }
+    }
+    seen
+}
+
+/// Facts of every host, from this node's answer; `None` before it was asked.
+fn host_facts(cx: &Cx<'_>, hosts: &[String]) -> Option<BTreeMap<String, HostFacts>> {
+    let known: BTreeMap<String, HostFacts> = cx
+        .answers
+        .iter()
+        .filter_map(|a| match &a.answer {
+            Answer::Located(located) => Some(located.hosts.iter()),
+            _ => None,
+        })
+        .flatten()
+        .map(|facts| (facts.name.clone(), facts.clone()))
+        .collect();
+    hosts.iter().all(|host| known.contains_key(host)).then_some(known)
+}
+
+/// Bricks of one subvolume on one node lose together. Compared as stock does: inside each group of
+/// `size`, two hosts that share their first address.
+fn check_spread(
+    facts: &BTreeMap<String, HostFacts>,
+    bricks: &[BrickSpec],
+    kind: &str,
+    size: usize,
+) -> Result<(), Refusal> {
+    for group in bricks.chunks(size.max(1)) {
+        for (i, one) in group.iter().enumerate() {
+            for other in &group[i + 1..] {
+                if same_host(&facts[&one.host], &facts[&other.host]) {
+                    return Err(Refusal::staged(format!(
+                        "Multiple bricks of a {kind} volume are present on the same server. This \
+                         setup is not optimal. Bricks should be on different nodes to have best \
+                         fault tolerant configuration. Use 'force' at the end of the command if \
+                         you want to override this behavior. "
+                    )));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn same_host(one: &HostFacts, other: &HostFacts) -> bool {
+    one.addresses.iter().any(|address| other.addresses.contains(address))
+}
+
+fn check_lengths(volume: &str, brick: &BrickSpec) -> Result<(), Refusal> {
+    let component = brick.path.split('/').map(str::len).max().unwrap_or(0);
+    if brick.path.len() >= PATH_BYTES_MAX || component >= NAME_BYTES_MAX {
+        return Err(Refusal::staged(format!("brick path {brick} is too long.")));
+    }
+    // The slash before the name counts in stock's comparison.
+    let stem = crate::model::strip_dash_path(&brick.path);
+    let file = format!("/{volume}.{}.{stem}.vol", brick.host);
+    if volume.len() >= NAME_BYTES_MAX || file.len() >= NAME_BYTES_MAX {
+        return Err(Refusal::staged(format!(
+            "Volume file path for volume {volume} and brick path {brick} is too long."
+        )));
+    }
+    Ok(())
+}
+
+fn node_of(
+    view: &View,
+    facts: &BTreeMap<String, HostFacts>,
+    brick: &BrickSpec,
+) -> Result<NodeId, Refusal> {
+    let host = &facts[&brick.host];
+    if host.is_me {
+        return Ok(view.me);
+    }
+    let named = |peer: &&crate::model::Peer| {
+        peer.hostnames.iter().any(|name| *name == brick.host || host.addresses.contains(name))
+    };
+    let stranger =
+        || Refusal::staged(format!("Host {} is not in 'Peer in Cluster' state", brick.host));
+    let peer = view.others().find(named).ok_or_else(stranger)?;
+    if !view.alive.contains(&peer.id) {
+        return Err(Refusal::staged(format!("Host {} not connected", brick.host)));
+    }
+    if peer.state != PeerState::Befriended {
+        return Err(stranger());
+    }
+    Ok(peer.id)
+}
+
+fn by_node<'a>(
+    bricks: &'a [BrickSpec],
+    nodes: &[NodeId],
+) -> BTreeMap<NodeId, Vec<(usize, &'a BrickSpec)>> {
+    let mut groups: BTreeMap<NodeId, Vec<(usize, &BrickSpec)>> = BTreeMap::new();
+    for (i, (brick, node)) in bricks.iter().zip(nodes).enumerate() {
+        groups.entry(*node).or_default().push((i, brick));
+    }
+    groups
+}
+
+fn locate_paths(bricks: &[BrickSpec], nodes: &[NodeId]) -> Vec<Ask> {
+    by_node(bricks, nodes)
+        .into_iter()
+        .map(|(node, group)| {
+            let paths = group.iter().map(|(_, brick)| brick.path.clone()).collect();
+            Ask::new(node, Question::Locate { hosts: vec![], paths })
+        })
+        .collect()
+}
+
+/// Canonical path of each brick; `None` before all nodes were asked.
+fn real_paths(cx: &Cx<'_>, bricks: &[BrickSpec], nodes: &[NodeId]) -> Option<Vec<String>> {
+    let mut places = vec![String::new(); bricks.len()];
+    for (node, group) in by_node(bricks, nodes) {
+        let located = cx.answers.iter().find_map(|a| match (&a.question, &a.answer) {
+            (Question::Locate { paths, .. }, Answer::Located(located))
+                if a.node == node && !paths.is_empty() =>
+            {
+                Some(located)
+            }
+            _ => None,
+        })?;
+        for ((i, _), path) in group.iter().zip(&located.paths) {
+            places[*i] = path.clone();
+        }
+    }
+    Some(places)
+}
+
+/// No brick may contain, equal or lie inside another one of its node.
+fn check_overlap(
+    view: &View,
+    bricks: &[BrickSpec],
+    nodes: &[NodeId],
+    places: &[String],
+) -> Result<(), Refusal> {
+    for (i, brick) in bricks.iter().enumerate() {
+        let taken = view.volumes.values().flat_map(|v| &v.bricks).any(|b| {
+            b.node == nodes[i]
+                && overlaps(if b.real_path.is_empty() { &b.path } else { &b.real_path }, &places[i])
+        });
+        let doubled = (0..i).any(|j| nodes[j] == nodes[i] && overlaps(&places[j], &places[i]));
+        if taken || doubled {
+            return Err(Refusal::staged(format!(
+                "Brick: {brick} not available. Brick may be containing or be contained by an \
+                 existing brick."
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn overlaps(one: &str, other: &str) -> bool {
+    let inside = |outer: &str, inner: &str| {
+        let outer = outer.trim_end_matches('/');
+        inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    inside(one, other) || inside(other, one)
+}
+
+fn check_paths(wanted: &Wanted<'_>, nodes: &[NodeId]) -> Vec<Ask> {
+    by_node(wanted.bricks, nodes)
+        .into_iter()
+        .map(|(node, group)| {
+            let bricks = group.iter().map(|(_, b)| (b.host.clone(), b.path.clone())).collect();
+            Ask::new(
+                node,
+                Question::CheckBricks {
+                    volume: wanted.volume.to_owned(),
+                    bricks,
+                    force: wanted.force,
+                    any_device: false,
+                },
+            )
+        })
+        .collect()
+}
+
+/// The nodes' findings; a refusal of this node stands as it is, another node's names the node.
+fn checked_bricks(
+    cx: &Cx<'_>,
+    bricks: &[BrickSpec],
+    nodes: &[NodeId],
+) -> Result<Option<Vec<CheckedBrick>>, Refusal> {
+    let mut checked: Vec<Option<CheckedBrick>> = vec![None; bricks.len()];
+    for (node, group) in by_node(bricks, nodes) {
+        let answer = cx
+            .answers
+            .iter()
+            .find(|a| a.node == node && matches!(a.question, Question::CheckBricks { .. }));
+        match answer.map(|a| &a.answer) {
+            None => return Ok(None),
+            Some(Answer::Bricks(found)) => {
+                for ((i, _), found) in group.iter().zip(found) {
+                    checked[*i] = Some(found.clone());
+                }
+            }
+            Some(answer) => return Err(staging_failed(cx.view, node, answer)),
+        }
+    }
+    Ok(checked.into_iter().collect())
+}
+
+/// Stock's words for a node that refused while staging.
+pub fn staging_failed(view: &View, node: NodeId, answer: &Answer) -> Refusal {
+    let (text, errno) = match answer {
+        Answer::Refused { text, errno } => (text.clone(), *errno),
+        Answer::Silent(text) => (text.clone(), crate::model::errno::INTERNAL),
+        other => (format!("unexpected answer {other:?}"), crate::model::errno::INTERNAL),
+    };
+    if node == view.me {
+        return Refusal::staged(text).with_errno(errno);
+    }
+    let host = view.peers.get(&node).and_then(|peer| peer.hostnames.first());
+    let host = host.cloned().unwrap_or_else(|| node.to_string());
+    Refusal::staged(format!("Staging failed on {host}. Error: {text}")).with_errno(errno)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overlap_is_by_component() {
+        assert!(overlaps("/d/b", "/d/b"));
+        assert!(overlaps("/d/b", "/d/b/c"));
+        assert!(overlaps("/d/b/c", "/d/b"));
+        assert!(overlaps("/", "/d"));
+        assert!(!overlaps("/d/b", "/d/b1"));
+    }
+
+    #[test]
+    fn lengths() {
+        let brick = BrickSpec { host: "h".into(), path: "/a".into() };
+        assert!(check_lengths("v", &brick).is_ok());
+        let long = check_lengths(&"v".repeat(300), &brick).unwrap_err();
+        assert!(long.text.starts_with("Volume file path for volume vvv"), "{}", long.text);
+        let deep = BrickSpec { host: "h".into(), path: format!("/{}", "x".repeat(256)) };
+        assert_eq!(
+            check_lengths("v", &deep).unwrap_err().text,
+            format!("brick path {deep} is too long.")
+        );
+    }
+}

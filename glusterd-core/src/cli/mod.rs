@@ -1,0 +1,18 @@
+//! The commands of the stock `gluster` program: a file per family, a row per command.
+//!
+//! A command parses its dict into a request, plans purely, and writes the reply; `ops` drives it.
+//! Adding one touches its family's file and the table below.
+
+mod args;
+mod bricks;
+mod create;
+mod delete;
+mod info;
+mod small;
+mod start;
+mod stop;
+mod table;
+
+pub use args::{Args, no_such_volume};
+pub use bricks::{BrickPlan, place_bricks};
+pub use table::{NOT_SERVED, ROWS, Row, row};

@@ -1,0 +1,96 @@
+//! Which procedure is which command; what is not served says so.
+
+use super::{create, delete, info, small, start, stop};
+use crate::model::Refusal;
+use crate::ops::Operation;
+use crate::rpc::Dict;
+
+/// How a procedure of program 1238463 is parsed. Numbers: rpc/rpc-lib/src/protocol-common.h.
+pub struct Row {
+    pub procedure: u32,
+    /// As stock names it, for logs.
+    pub name: &'static str,
+    pub parse: fn(&Dict) -> Result<Box<dyn Operation>, Refusal>,
+}
+
+/// A row whose parser returns the request type itself.
+#[macro_export]
+macro_rules! command_row {
+    ($procedure:expr, $name:literal, $request:ty) => {
+        $crate::cli::Row {
+            procedure: $procedure,
+            name: $name,
+            parse: |args| Ok(Box::new(<$request>::parse(args)?)),
+        }
+    };
+}
+pub use crate::command_row as row;
+
+/// Every served procedure with a gf_cli_req; the five odd ones are in `serve/cli.rs`.
+pub const ROWS: &[Row] = &[
+    row!(4, "CREATE_VOLUME", create::Create),
+    row!(5, "GET_VOLUME", info::Info),
+    row!(7, "DELETE_VOLUME", delete::Delete),
+    row!(8, "START_VOLUME", start::Start),
+    row!(9, "STOP_VOLUME", stop::Stop),
+    row!(33, "LIST_VOLUME", info::List),
+    row!(36, "UUID_GET", small::UuidGet),
+];
+
+/// Known procedures without an implementation, with the command a user typed to get there.
+pub const NOT_SERVED: &[(u32, &str)] = &[
+    (1, "peer probe"),
+    (2, "peer detach"),
+    (11, "volume rebalance"),
+    (12, "volume set"),
+    (13, "volume add-brick"),
+    (14, "volume remove-brick"),
+    (15, "volume replace-brick"),
+    (16, "volume log rotate"),
+    (19, "volume sync"),
+    (20, "volume reset"),
+    (21, "system:: fsm log"),
+    (22, "volume geo-replication"),
+    (23, "volume profile"),
+    (24, "volume quota"),
+    (27, "volume status"),
+    (29, "system:: mount"),
+    (30, "system:: umount"),
+    (31, "volume heal"),
+    (32, "volume statedump"),
+    (34, "volume clear-locks"),
+    (35, "system:: uuid reset"),
+    (37, "system:: copy file"),
+    (38, "system:: execute"),
+    (39, "snapshot"),
+    (40, "volume barrier"),
+    (41, "volume get"),
+    (42, "nfs-ganesha"),
+    (43, "volume bitrot"),
+    (44, "volume attach-tier"),
+    (45, "volume tier"),
+    (46, "get-state"),
+    (47, "volume reset-brick"),
+    (48, "volume detach-tier"),
+    (49, "volume attach-tier"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// Procedures of the CLI program that a stock CLI can send, but for the five with own
+    /// messages (LIST_FRIENDS, FSM_LOG, GETWD, MOUNT, UMOUNT) where they are served.
+    #[test]
+    fn each_procedure_is_served_or_listed_once() {
+        let unsendable = [6, 10, 17, 18, 25, 28];
+        let own_messages = [3, 26];
+        let mut seen: BTreeSet<u32> = BTreeSet::new();
+        let numbers = ROWS.iter().map(|r| r.procedure).chain(NOT_SERVED.iter().map(|r| r.0));
+        for number in numbers.chain(unsendable).chain(own_messages) {
+            assert!(seen.insert(number), "{number} stands twice");
+        }
+        assert_eq!(seen, (1..=49).collect());
+    }
+}

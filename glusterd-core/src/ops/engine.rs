@@ -1,0 +1,264 @@
+//! Drives one operation: plan, ask, commit, settle.
+//!
+//! Bounded throughout: rounds of questions, retries after a lost race, and the whole operation by
+//! the CLI's own patience.
+
+use super::question::Answer;
+use super::step::{Answered, Ask, Commit, Cx, Hooks, Operation, Outcome, Site, Step};
+use crate::model::{NodeId, Refusal, VolumeName};
+use crate::rpc::Dict;
+use crate::store::{CommitError, Freshness, Sight, Store};
+use async_trait::async_trait;
+use coord_api::Revision;
+use futures_util::future::join_all;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+/// Questions a command may ask one after the other.
+const ROUNDS_MAX: usize = 8;
+/// The CLI gives up after 120 s (cli/src/cli.c:77); an answer after that reaches nobody.
+const PATIENCE: Duration = Duration::from_secs(110);
+
+/// The nodes of the pool as the engine reaches them.
+#[async_trait]
+pub trait Nodes: Send + Sync + 'static {
+    async fn ask(&self, ask: &Ask, until: Instant) -> Answer;
+
+    /// Waits until every node concerned has acted on `revision` for these volumes.
+    async fn settle(
+        &self,
+        revision: Revision,
+        volumes: &[VolumeName],
+        until: Instant,
+    ) -> Vec<NodeFailed>;
+
+    async fn pre_hooks(&self, hooks: &Hooks);
+
+    /// Queues them; does not wait.
+    fn post_hooks(&self, hooks: &Hooks);
+}
+
+/// A node that could not bring itself in line.
+pub type NodeFailed = (NodeId, String);
+
+pub struct Engine {
+    store: Arc<Store>,
+    nodes: Arc<dyn Nodes>,
+    site: Site,
+    queues: parking_lot::Mutex<HashMap<String, Weak<Mutex<()>>>>,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("site", &self.site).finish_non_exhaustive()
+    }
+}
+
+/// One operation's memory between rounds.
+struct Run {
+    fresh: [Uuid; 4],
+    until: Instant,
+}
+
+/// What a finished plan leaves for the reply.
+struct Finished {
+    before: Sight,
+    sight: Sight,
+    answers: Vec<Answered>,
+    unsettled: Vec<NodeFailed>,
+    note: Option<String>,
+}
+
+impl Engine {
+    pub fn new(store: Arc<Store>, nodes: Arc<dyn Nodes>, site: Site) -> Engine {
+        Engine { store, nodes, site, queues: Default::default() }
+    }
+
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    pub fn site(&self) -> &Site {
+        &self.site
+    }
+
+    /// Runs to the end; `reply` holds the echoed request and receives the results. Returns the
+    /// text for op_errstr of a success, mostly empty.
+    ///
+    /// # Errors
+    /// [`Refusal`]: the text for the user; nothing was changed, or the text says what was.
+    pub async fn run(&self, op: &dyn Operation, reply: &mut Dict) -> Result<String, Refusal> {
+        let queue = op.queue().map(|name| self.queue(&name));
+        let run = Run {
+            fresh: std::array::from_fn(|_| Uuid::new_v4()),
+            until: Instant::now() + PATIENCE,
+        };
+        let _turn = match &queue {
+            Some(queue) => Some(wait_turn(queue, run.until).await?),
+            None => None,
+        };
+        let done = self.to_the_end(op, &run).await?;
+        let outcome = Outcome {
+            before: &done.before.view,
+            view: &done.sight.view,
+            site: &self.site,
+            answers: &done.answers,
+            fresh: &run.fresh,
+            unsettled: &done.unsettled,
+        };
+        op.reply(&outcome, reply)?;
+        Ok(done.note.unwrap_or_default())
+    }
+
+    fn queue(&self, name: &str) -> Arc<Mutex<()>> {
+        let mut queues = self.queues.lock();
+        queues.retain(|_, queue| queue.strong_count() > 0);
+        if let Some(queue) = queues.get(name).and_then(Weak::upgrade) {
+            return queue;
+        }
+        let queue = Arc::new(Mutex::new(()));
+        queues.insert(name.to_owned(), Arc::downgrade(&queue));
+        queue
+    }
+
+    async fn to_the_end(&self, op: &dyn Operation, run: &Run) -> Result<Finished, Refusal> {
+        loop {
+            let sight = self.store.sight();
+            if op.changes() && sight.view.freshness == Freshness::Stale {
+                return Err(unreachable());
+            }
+            let mut answers = Vec::new();
+            let commit = self.decide(op, run, &sight, &mut answers).await?;
+            let Some(commit) = commit else {
+                let before = sight.clone();
+                return Ok(Finished { before, sight, answers, unsettled: vec![], note: None });
+            };
+            if let Some(hooks) = &commit.hooks {
+                self.nodes.pre_hooks(hooks).await;
+            }
+            match self.store.commit(&sight, &commit.edits).await {
+                Ok(revision) => return self.settle(run, revision, commit, sight, answers).await,
+                Err(CommitError::Conflict) if Instant::now() < run.until => {
+                    self.newer_than(&sight, run).await;
+                }
+                Err(CommitError::Conflict) => return Err(busy()),
+                Err(error) => return Err(refused(&error)),
+            }
+        }
+    }
+
+    /// Rounds of questions up to a change, or `None` where nothing is to change.
+    async fn decide(
+        &self,
+        op: &dyn Operation,
+        run: &Run,
+        sight: &Sight,
+        answers: &mut Vec<Answered>,
+    ) -> Result<Option<Commit>, Refusal> {
+        for _ in 0..ROUNDS_MAX {
+            let cx = Cx { view: &sight.view, site: &self.site, answers, fresh: &run.fresh };
+            match op.plan(&cx)? {
+                Step::Done => return Ok(None),
+                Step::Commit(commit) => return Ok(Some(commit)),
+                Step::Ask(asks) => {
+                    let asked = asks.iter().map(|ask| self.nodes.ask(ask, run.until));
+                    let got = join_all(asked).await;
+                    answers.extend(asks.into_iter().zip(got).map(|(ask, answer)| Answered {
+                        node: ask.node,
+                        question: ask.question,
+                        answer,
+                    }));
+                }
+            }
+        }
+        Err(Refusal::staged("Operation failed"))
+    }
+
+    async fn settle(
+        &self,
+        run: &Run,
+        revision: Revision,
+        commit: Commit,
+        before: Sight,
+        answers: Vec<Answered>,
+    ) -> Result<Finished, Refusal> {
+        let mut unsettled = self.ask_after(run, &commit.then).await;
+        if unsettled.is_empty() || commit.if_unsettled.is_empty() {
+            unsettled.extend(self.nodes.settle(revision, &commit.settle, run.until).await);
+        }
+        let left = run.until.saturating_duration_since(Instant::now());
+        let sight = self.store.wait_for(revision, left).await.unwrap_or_else(|| self.store.sight());
+        if !unsettled.is_empty() && !commit.if_unsettled.is_empty() {
+            self.take_back(run, &sight, &commit).await;
+            return Err(Refusal::staged(unsettled_text(&unsettled)));
+        }
+        if let Some(hooks) = &commit.hooks {
+            self.nodes.post_hooks(hooks);
+        }
+        Ok(Finished { before, sight, answers, unsettled, note: commit.note })
+    }
+
+    async fn ask_after(&self, run: &Run, asks: &[Ask]) -> Vec<NodeFailed> {
+        let answers = join_all(asks.iter().map(|ask| self.nodes.ask(ask, run.until))).await;
+        let failed = |(ask, answer): (&Ask, Answer)| match answer {
+            Answer::Refused { text, .. } | Answer::Silent(text) => Some((ask.node, text)),
+            _ => None,
+        };
+        asks.iter().zip(answers).filter_map(failed).collect()
+    }
+
+    /// Commits the plan's way back. Losing a race here means somebody has changed the volume
+    /// since, and theirs is the newer will.
+    async fn take_back(&self, run: &Run, sight: &Sight, commit: &Commit) {
+        match self.store.commit(sight, &commit.if_unsettled).await {
+            Ok(revision) => {
+                self.nodes.settle(revision, &commit.settle, run.until).await;
+                self.ask_after(run, &commit.after_take_back).await;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "could not take back a change that did not settle")
+            }
+        }
+    }
+
+    /// Waits for the image that made a commit fail; its event may still be on the way.
+    async fn newer_than(&self, sight: &Sight, run: &Run) {
+        let mut sights = self.store.subscribe();
+        let seen = sight.view.revision;
+        let newer = sights.wait_for(|s| s.view.revision > seen);
+        let _ = tokio::time::timeout_at(run.until, newer).await;
+    }
+}
+
+async fn wait_turn(
+    queue: &Arc<Mutex<()>>,
+    until: Instant,
+) -> Result<tokio::sync::OwnedMutexGuard<()>, Refusal> {
+    tokio::time::timeout_at(until, queue.clone().lock_owned()).await.map_err(|_| busy())
+}
+
+fn busy() -> Refusal {
+    Refusal::staged("Another transaction is in progress. Please try again after some time.")
+        .with_errno(crate::model::errno::ANOTHER_TRANSACTION)
+}
+
+fn unreachable() -> Refusal {
+    Refusal::staged(
+        "The coordination service cannot be reached. The configuration cannot be changed now; \
+         volumes stay available.",
+    )
+}
+
+fn refused(error: &CommitError) -> Refusal {
+    let cause = std::error::Error::source(error).map(|e| format!(": {e}")).unwrap_or_default();
+    Refusal::staged(format!("{error}{cause}"))
+}
+
+fn unsettled_text(unsettled: &[NodeFailed]) -> String {
+    unsettled.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("\n")
+}

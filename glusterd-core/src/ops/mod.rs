@@ -1,0 +1,12 @@
+//! One operation across the pool: ask the nodes concerned, commit one change, let them settle.
+//!
+//! A command decides (`plan`, pure); the engine acts. There is no undo: before the commit nothing
+//! has happened that matters, after it nodes converge however often they crash.
+
+mod engine;
+mod question;
+mod step;
+
+pub use engine::{Engine, NodeFailed, Nodes};
+pub use question::*;
+pub use step::*;

@@ -1,0 +1,147 @@
+//! What a node can be asked, and its answers.
+//!
+//! Plain data with a serialised form: on the own node a call, on others a key in the coordinator.
+
+use crate::model::VolumeName;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Question {
+    /// Which of the hosts are this node, at which addresses, and where do the paths really lie?
+    /// Answer: `Located`.
+    Locate { hosts: Vec<String>, paths: Vec<String> },
+    /// May these paths become bricks? Creates missing directories; leaves no other mark.
+    /// Answer: `Bricks`.
+    CheckBricks { volume: String, bricks: Vec<(String, String)>, force: bool, any_device: bool },
+    /// Mark the brick roots as the volume's, after the commit. Answer: `Done`.
+    MarkBricks { volume_id: Uuid, bricks: Vec<(String, String)>, force: bool },
+    /// The change that marked them was taken back. Answer: `Done`.
+    UnmarkBricks { volume_id: Uuid, bricks: Vec<(String, String)> },
+    /// Are the directories of the local bricks what the volume says? Answer: `Done`.
+    CheckStart { volume: String, force: bool },
+    /// Rows of `volume status`. Answer: `Status`.
+    Status { volume: String, detail: bool },
+    /// A call into one brick process. Answer: `Dict`.
+    BrickOp { volume: String, path: String, procedure: u32, name: String, input: Vec<u8> },
+    /// A call into a node's service of that name (`glustershd`, ...). Answer: `Dict`.
+    ServiceOp { service: String, volume: String, procedure: u32, name: String, input: Vec<u8> },
+    /// SIGUSR1 with options to the local bricks, or to a service. Answer: `Done`.
+    Statedump { volume: String, options: String, count: u32 },
+    /// Rename the log, tell the brick. Answer: `Done`.
+    RotateLog { volume: String, brick: Option<(String, String)>, stamp: u64 },
+    /// Mount, clear, unmount. Answer: `Text`.
+    ClearLocks { volume: String, path: String, kind: String, lock_type: String, opts: String },
+    /// Write the state file. Answer: `Text` (its path).
+    State { dir: Option<String>, file: Option<String>, form: u32 },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Answer {
+    Done,
+    Text(String),
+    /// A serialized dict.
+    Dict(Vec<u8>),
+    Located(Located),
+    Bricks(Vec<CheckedBrick>),
+    Status(NodeStatus),
+    /// The node says no, in stock's words.
+    Refused {
+        text: String,
+        errno: i32,
+    },
+    /// The node did not answer in time, or its answer could not be read.
+    Silent(String),
+}
+
+/// Hosts and paths as one node sees them, in the order asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Located {
+    pub hosts: Vec<HostFacts>,
+    /// Canonical; a part that does not exist yet stands as given.
+    pub paths: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostFacts {
+    pub name: String,
+    pub is_me: bool,
+    /// Empty when the name does not resolve.
+    pub addresses: Vec<String>,
+}
+
+/// A path found fit for a brick.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckedBrick {
+    pub real_path: String,
+    pub mount_dir: String,
+    pub fsid: u64,
+    /// Said although the check passed (an old mark under `force`).
+    pub warning: Option<String>,
+}
+
+/// What a node shows of a volume's processes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    pub bricks: Vec<BrickStatus>,
+    pub services: Vec<ServiceStatus>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BrickStatus {
+    pub path: String,
+    /// 0 when not running.
+    pub port: u16,
+    /// `None` when not running.
+    pub pid: Option<u32>,
+    pub online: bool,
+    pub detail: Option<BrickDetail>,
+}
+
+/// `volume status V detail`; sizes in bytes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BrickDetail {
+    pub total: u64,
+    pub free: u64,
+    pub block_size: u64,
+    pub total_inodes: u64,
+    pub free_inodes: u64,
+    pub device: String,
+    pub fs_name: String,
+    pub mount_options: String,
+    pub inode_size: String,
+}
+
+/// A per-node service as a row of `volume status`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    /// As printed: `Self-heal Daemon`, `Quota Daemon`, ...
+    pub title: String,
+    pub port: u16,
+    pub pid: Option<u32>,
+    pub online: bool,
+}
+
+impl Question {
+    /// The volume it is about, if it is about one.
+    pub fn volume(&self) -> Option<VolumeName> {
+        use Question::*;
+        let name = match self {
+            CheckStart { volume, .. }
+            | Status { volume, .. }
+            | BrickOp { volume, .. }
+            | ServiceOp { volume, .. }
+            | Statedump { volume, .. }
+            | RotateLog { volume, .. }
+            | ClearLocks { volume, .. } => volume,
+            Locate { .. }
+            | CheckBricks { .. }
+            | MarkBricks { .. }
+            | UnmarkBricks { .. }
+            | State { .. } => {
+                return None;
+            }
+        };
+        VolumeName::parse(name)
+    }
+}

@@ -1,0 +1,235 @@
+//! The live end of the store: follows the coordinator, publishes cluster images, commits changes.
+//!
+//! One task folds the watch; everybody else reads the last published [`Sight`] without waiting.
+
+use super::edit::{Edit, guarded};
+use super::image::{Image, Sight};
+use super::keys::{ALIVE, CONFIG, Pool};
+use super::view::{Freshness, View};
+use crate::model::NodeId;
+use coord_api::{
+    Change, Coordinator, Effect, Entry, ErrorKind, Revision, SpaceKind, TxnOutcome, WatchEvent,
+    WatchOpts,
+};
+use futures_util::StreamExt;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Why a change did not take effect, as far as the user can act on it.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// Something it relied on has moved: look again, decide again.
+    #[error("the configuration changed meanwhile")]
+    Conflict,
+    /// The coordinator said no, or cannot be reached; certainly nothing was written.
+    #[error("the coordination service refused the change")]
+    Refused(#[source] coord_api::Error),
+    /// The connection broke after sending: it may or may not be written.
+    #[error("the coordination service did not answer")]
+    Unknown(#[source] coord_api::Error),
+}
+
+/// One pool's records in one coordinator.
+#[derive(Debug)]
+pub struct Store {
+    coordinator: Arc<dyn Coordinator>,
+    pool: Pool,
+    sights: watch::Sender<Sight>,
+}
+
+impl Store {
+    /// Declares the spaces and starts following the pool. `last_known` is served until the first
+    /// snapshot has arrived.
+    pub fn open(coordinator: Arc<dyn Coordinator>, pool: Pool, last_known: View) -> Arc<Store> {
+        let me = last_known.me;
+        let first = Sight { view: Arc::new(last_known), versions: Arc::default() };
+        let store = Arc::new(Store { coordinator, pool, sights: watch::Sender::new(first) });
+        tokio::spawn(follow(store.clone(), me));
+        store
+    }
+
+    pub fn coordinator(&self) -> &Arc<dyn Coordinator> {
+        &self.coordinator
+    }
+
+    pub fn pool(&self) -> Pool {
+        self.pool
+    }
+
+    pub fn sight(&self) -> Sight {
+        self.sights.borrow().clone()
+    }
+
+    pub fn view(&self) -> Arc<View> {
+        self.sights.borrow().view.clone()
+    }
+
+    pub fn subscribe(&self) -> watch::Receiver<Sight> {
+        self.sights.subscribe()
+    }
+
+    /// Waits until an image with a live watch, at `revision` or later, is published.
+    pub async fn wait_for(&self, revision: Revision, at_most: Duration) -> Option<Sight> {
+        let mut sights = self.subscribe();
+        let reached = sights
+            .wait_for(|s| s.view.freshness == Freshness::Current && s.view.revision >= revision.0);
+        Some(tokio::time::timeout(at_most, reached).await.ok()?.ok()?.clone())
+    }
+
+    /// All of `edits`, or none if anything they rely on has changed since `sight`.
+    pub async fn commit(&self, sight: &Sight, edits: &[Edit]) -> Result<Revision, CommitError> {
+        let txn = guarded(self.pool, sight, edits);
+        match self.coordinator.txn(txn).await {
+            Ok(TxnOutcome::Committed { revision, .. }) => Ok(revision),
+            Ok(TxnOutcome::Conflict { .. }) => Err(CommitError::Conflict),
+            Err(error) if error.effect == Effect::Unknown => Err(CommitError::Unknown(error)),
+            Err(error) => Err(CommitError::Refused(error)),
+        }
+    }
+}
+
+/// Pause before the spaces are declared again; the coordinator itself paces reconnects.
+const RETRY: Duration = Duration::from_millis(500);
+
+async fn follow(store: Arc<Store>, me: NodeId) {
+    declare_spaces(&store).await;
+    let mut image = Image::new(store.pool, me);
+    let mut config = store.coordinator.watch(store.pool.prefix(), WatchOpts::default());
+    let mut alive = store.coordinator.watch(store.pool.alive_prefix(), WatchOpts::default());
+    let mut present = Present::default();
+    let mut revision = None;
+    loop {
+        tokio::select! {
+            event = config.next() => match event {
+                Some(event) => fold(&mut image, &mut revision, event),
+                None => break,
+            },
+            event = alive.next() => match event {
+                Some(event) => present.fold(event),
+                None => break,
+            },
+        }
+        let Some(revision) = revision else {
+            publish_stale(&store);
+            continue;
+        };
+        if present.synced {
+            image.set_alive(present.nodes(store.pool));
+            store.sights.send_replace(image.sight(revision, Freshness::Current));
+        }
+    }
+    publish_stale(&store);
+}
+
+async fn declare_spaces(store: &Store) {
+    let mut said = false;
+    loop {
+        let config = store.coordinator.ensure_space(&CONFIG, SpaceKind::Persistent).await;
+        let alive = store.coordinator.ensure_space(&ALIVE, SpaceKind::Ephemeral).await;
+        match config.and(alive) {
+            Ok(()) => return,
+            Err(error) if error.kind == ErrorKind::Closed => return,
+            Err(error) if !said => {
+                tracing::warn!(%error, "waiting for the coordination service");
+                said = true;
+            }
+            Err(_) => {}
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Folds one event; `revision` is `None` while the stream has a gap.
+fn fold(image: &mut Image, revision: &mut Option<Revision>, event: WatchEvent) {
+    let put = |image: &mut Image, entry: &Entry| {
+        if let Err(error) = image.put(entry) {
+            tracing::error!(key = entry.key.name(), %error, "a record cannot be read; keeping what was known");
+        }
+    };
+    match event {
+        WatchEvent::Snapshot { entries, .. } => {
+            if revision.take().is_some() {
+                image.clear();
+            }
+            entries.iter().for_each(|entry| put(image, entry));
+        }
+        WatchEvent::Synced { revision: at, .. } => *revision = Some(at),
+        WatchEvent::Changes { revision: at, changes } => {
+            for change in &changes {
+                match change {
+                    Change::Put(entry) => put(image, entry),
+                    Change::Delete { key } => image.delete(key),
+                }
+            }
+            *revision = Some(at);
+        }
+        WatchEvent::Progress { revision: at } => *revision = Some(at),
+        WatchEvent::Lost { reason } => {
+            tracing::warn!(?reason, "lost the watch on the configuration");
+            *revision = None;
+            image.clear();
+        }
+        WatchEvent::Closed(error) => {
+            tracing::warn!(%error, "the watch on the configuration ended");
+            *revision = None;
+        }
+    }
+}
+
+fn publish_stale(store: &Store) {
+    store.sights.send_if_modified(|sight| {
+        let was_current = sight.view.freshness == Freshness::Current;
+        if was_current {
+            let mut view = View::clone(&sight.view);
+            view.freshness = Freshness::Stale;
+            sight.view = Arc::new(view);
+        }
+        was_current
+    });
+}
+
+/// Announcements of running daemons.
+#[derive(Default)]
+struct Present {
+    names: HashMap<coord_api::Key, ()>,
+    synced: bool,
+}
+
+impl Present {
+    fn fold(&mut self, event: WatchEvent) {
+        match event {
+            WatchEvent::Snapshot { entries, .. } => {
+                if std::mem::take(&mut self.synced) {
+                    self.names.clear();
+                }
+                self.names.extend(entries.into_iter().map(|entry| (entry.key, ())));
+            }
+            WatchEvent::Synced { .. } => self.synced = true,
+            WatchEvent::Changes { changes, .. } => {
+                for change in changes {
+                    match change {
+                        Change::Put(entry) => self.names.insert(entry.key, ()),
+                        Change::Delete { key } => self.names.remove(&key),
+                    };
+                }
+            }
+            WatchEvent::Progress { .. } => {}
+            WatchEvent::Lost { .. } | WatchEvent::Closed(_) => {
+                self.names.clear();
+                self.synced = false;
+            }
+        }
+    }
+
+    /// `POOL.NODE@session-counter`, so a node is up as long as one of its sessions is.
+    fn nodes(&self, pool: Pool) -> BTreeSet<NodeId> {
+        let pool = format!("{}.", pool.0);
+        let id = |name: &str| {
+            let rest = name.strip_prefix(&pool)?;
+            NodeId::parse(rest.split('@').next()?)
+        };
+        self.names.keys().filter_map(|key| id(key.name())).collect()
+    }
+}

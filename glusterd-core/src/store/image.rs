@@ -1,0 +1,94 @@
+//! Folds the coordinator's entries into the cluster image.
+//!
+//! Pure. A record that cannot be read keeps its predecessor and is reported: one bad record must
+//! not take the rest of the cluster image away.
+
+use super::keys::{Holds, Pool};
+use super::records::{self, Record, RecordError};
+use super::view::{Freshness, View};
+use crate::model::{Global, NodeId, Peer, Volume};
+use coord_api::{Entry, Key, Revision, Version};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// The image under construction, with what guards need to know.
+#[derive(Clone, Debug)]
+pub struct Image {
+    pool: Pool,
+    view: View,
+    versions: HashMap<Key, Version>,
+    /// Volume names and peer ids by key, to undo them when the key goes.
+    names: HashMap<Key, String>,
+}
+
+/// A view and the versions it was read at: what a guarded change is built from.
+#[derive(Clone, Debug)]
+pub struct Sight {
+    pub view: Arc<View>,
+    pub versions: Arc<HashMap<Key, Version>>,
+}
+
+impl Image {
+    pub fn new(pool: Pool, me: NodeId) -> Image {
+        Image { pool, view: View::alone(me), versions: HashMap::new(), names: HashMap::new() }
+    }
+
+    /// Starts again from nothing, as at a snapshot.
+    pub fn clear(&mut self) {
+        *self = Image::new(self.pool, self.view.me);
+    }
+
+    /// # Errors
+    /// The record is unreadable; the image is as before but for the key's version.
+    pub fn put(&mut self, entry: &Entry) -> Result<(), RecordError> {
+        self.versions.insert(entry.key.clone(), entry.version);
+        match self.pool.holds(&entry.key) {
+            Holds::Volume => {
+                let volume: Volume = read(entry)?;
+                self.names.insert(entry.key.clone(), volume.name.to_string());
+                self.view.volumes.insert(volume.name.clone(), Arc::new(volume));
+            }
+            Holds::Peer => {
+                let peer: Peer = read(entry)?;
+                self.names.insert(entry.key.clone(), peer.id.to_string());
+                self.view.peers.insert(peer.id, peer);
+            }
+            Holds::Global => self.view.global = Arc::new(read(entry)?),
+            Holds::Bricks | Holds::Other => {}
+        }
+        Ok(())
+    }
+
+    pub fn delete(&mut self, key: &Key) {
+        self.versions.remove(key);
+        let name = self.names.remove(key);
+        match (self.pool.holds(key), name) {
+            (Holds::Volume, Some(name)) => {
+                self.view.volumes.remove(name.as_str());
+            }
+            (Holds::Peer, Some(id)) => {
+                if let Some(id) = NodeId::parse(&id) {
+                    self.view.peers.remove(&id);
+                }
+            }
+            (Holds::Global, _) => self.view.global = Arc::new(Global::default()),
+            _ => {}
+        }
+    }
+
+    pub fn set_alive(&mut self, alive: BTreeSet<NodeId>) {
+        self.view.alive = alive;
+        self.view.alive.insert(self.view.me);
+    }
+
+    pub fn sight(&self, revision: Revision, freshness: Freshness) -> Sight {
+        let mut view = self.view.clone();
+        view.revision = revision.0;
+        view.freshness = freshness;
+        Sight { view: Arc::new(view), versions: Arc::new(self.versions.clone()) }
+    }
+}
+
+fn read<T: Record>(entry: &Entry) -> Result<T, RecordError> {
+    records::decode(&entry.value)
+}
