@@ -3,12 +3,18 @@
 //! `tests/house.rs` reads the imports and holds the order. What each room is for stands in
 //! `ARCHITECTURE.md`.
 
+pub mod model;
+
+pub mod rpc;
+
+pub mod options;
+
+pub mod store;
+
+pub mod volgen;
+
+pub mod supervise;
+
+pub mod ops;
 
 pub mod cli;
-pub mod model;
-pub mod ops;
-pub mod options;
-pub mod rpc;
-pub mod store;
-pub mod supervise;
-pub mod volgen;
