@@ -12,6 +12,7 @@ pub mod options;
 pub mod store;
 
 pub mod volgen;
+pub mod host;
 
 pub mod supervise;
 

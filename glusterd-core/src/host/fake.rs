@@ -1,0 +1,359 @@
+//! A machine in memory: directories, files, processes and ports that obey, or fail as told.
+//!
+//! For tests of everything above this room. Nothing here may look at the real machine; chance
+//! comes from the seed alone.
+
+use super::brick_dir::{check_start, check_volume_id, mount_dir, mount_root, prepare};
+use super::fs::{BrickFs, MemFs, MemNode};
+use super::{
+    BrickPlace, BrickReady, Command, Dirs, Exit, FsDetail, HookRun, Host, PrepareBrick, Process,
+    ProcessRef, Signal, StartBrick, VolumeIdCheck,
+};
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// What goes wrong, and how often.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    /// Exit codes of the next launches; 0 lets one pass. Afterwards the percentage decides.
+    pub next_exits: VecDeque<i32>,
+    /// Launches out of a hundred that fail with code 1.
+    pub launch_fails_percent: u64,
+    /// Processes do not end on TERM.
+    pub ignores_term: bool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    processes: BTreeMap<i32, Process>,
+    files: BTreeMap<String, Vec<u8>>,
+    open: BTreeSet<(i32, String)>,
+    ports: BTreeSet<u16>,
+    last_pid: i32,
+    chance: u64,
+    faults: Faults,
+    launched: Vec<Command>,
+    signals: Vec<(i32, Signal)>,
+    hooks: Vec<HookRun>,
+    local: BTreeSet<String>,
+}
+
+#[derive(Debug)]
+pub struct FakeHost {
+    dirs: Dirs,
+    pub fs: MemFs,
+    state: Mutex<State>,
+    /// Counts changes of the process table.
+    changed: watch::Sender<u64>,
+}
+
+impl FakeHost {
+    /// A machine with `/` and a mount on `/bricks`. `seed` decides everything random.
+    pub fn new(seed: u64) -> FakeHost {
+        let fs = MemFs::default();
+        fs.put("/bricks", MemNode { dev: 2, ..MemNode::default() });
+        let state = State { last_pid: 1000, chance: seed, ..State::default() };
+        FakeHost {
+            dirs: Dirs::default(),
+            fs,
+            state: Mutex::new(state),
+            changed: watch::Sender::new(0),
+        }
+    }
+
+    pub fn set_faults(&self, faults: Faults) {
+        self.state.lock().faults = faults;
+    }
+
+    pub fn add_local(&self, host: &str) {
+        self.state.lock().local.insert(host.to_owned());
+    }
+
+    pub fn occupy_port(&self, port: u16) {
+        self.state.lock().ports.insert(port);
+    }
+
+    /// A process opened a path (a brick that was attached to it).
+    pub fn open_path(&self, pid: i32, path: &str) {
+        self.state.lock().open.insert((pid, path.to_owned()));
+    }
+
+    /// Ends a process as `kill -9` from outside would: its pid file stays.
+    pub fn kill(&self, pid: i32) {
+        self.end(pid);
+    }
+
+    /// Every program started so far, waited for or not.
+    pub fn launched(&self) -> Vec<Command> {
+        self.state.lock().launched.clone()
+    }
+
+    pub fn signals(&self) -> Vec<(i32, Signal)> {
+        self.state.lock().signals.clone()
+    }
+
+    pub fn hooks(&self) -> Vec<HookRun> {
+        self.state.lock().hooks.clone()
+    }
+
+    pub fn processes(&self) -> Vec<Process> {
+        self.state.lock().processes.values().cloned().collect()
+    }
+
+    pub fn has_file(&self, path: &str) -> bool {
+        self.state.lock().files.contains_key(path)
+    }
+
+    fn end(&self, pid: i32) {
+        let mut state = self.state.lock();
+        if let Some(process) = state.processes.remove(&pid) {
+            if let Some(port) = brick_port(&process) {
+                state.ports.remove(&port);
+            }
+            state.open.retain(|(owner, _)| *owner != pid);
+        }
+        drop(state);
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    fn launch(&self, command: &Command) -> Exit {
+        let mut state = self.state.lock();
+        state.launched.push(command.clone());
+        let failed = match state.faults.next_exits.pop_front() {
+            Some(code) => code,
+            None => i32::from(next(&mut state.chance) % 100 < state.faults.launch_fails_percent),
+        };
+        if failed != 0 {
+            return Exit::Code(failed);
+        }
+        state.last_pid += 1;
+        let pid = state.last_pid;
+        let args = [vec![command.program.clone()], command.args.clone()].concat();
+        let process = Process { pid, args };
+        if let Some(port) = brick_port(&process) {
+            if !state.ports.insert(port) {
+                return Exit::Code(nix::libc::EADDRINUSE);
+            }
+        }
+        let pid_file = command.option("-p").or_else(|| command.option("--pid-file"));
+        if let Some(pid_file) = pid_file {
+            state.files.insert(pid_file.to_owned(), format!("{pid}\n").into_bytes());
+        }
+        if let Some(brick) = command.option("--brick-name") {
+            state.open.insert((pid, brick.to_owned()));
+        }
+        state.processes.insert(pid, process);
+        drop(state);
+        self.changed.send_modify(|count| *count += 1);
+        Exit::Code(0)
+    }
+
+    fn is_alive(&self, target: &ProcessRef) -> bool {
+        let state = self.state.lock();
+        state.processes.get(&target.pid).is_some_and(|process| process.has(&target.marker))
+    }
+}
+
+fn brick_port(process: &Process) -> Option<u16> {
+    process.option("--brick-port")?.parse().ok()
+}
+
+/// SplitMix64.
+fn next(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+fn absent() -> io::Error {
+    io::Error::from_raw_os_error(nix::libc::ENOENT)
+}
+
+#[async_trait]
+impl Host for FakeHost {
+    fn dirs(&self) -> &Dirs {
+        &self.dirs
+    }
+
+    async fn prepare_brick(&self, ask: &PrepareBrick) -> Result<BrickPlace, String> {
+        prepare(&self.fs, ask)?;
+        let text = |err: io::Error| err.to_string();
+        let root = mount_root(&self.fs, &ask.path).map_err(text)?;
+        Ok(BrickPlace {
+            real_path: ask.path.clone(),
+            mount_dir: mount_dir(&ask.path, &root),
+            fsid: self.fs.fsid(&ask.path).map_err(text)?,
+        })
+    }
+
+    async fn check_brick_start(&self, ask: &StartBrick) -> Result<BrickReady, String> {
+        check_start(&self.fs, ask)
+    }
+
+    async fn check_volume_id(&self, path: &str, volume: &[u8; 16]) -> VolumeIdCheck {
+        check_volume_id(&self.fs, path, volume)
+    }
+
+    async fn real_path(&self, path: &str) -> io::Result<String> {
+        Ok(path.to_owned())
+    }
+
+    async fn fs_detail(&self, path: &str) -> io::Result<FsDetail> {
+        self.fs.device(path)?;
+        Ok(FsDetail {
+            block_size: 4096,
+            free_bytes: 1 << 30,
+            total_bytes: 2 << 30,
+            total_inodes: Some(1000),
+            free_inodes: Some(900),
+            device: "/dev/fake".into(),
+            fs_name: "xfs".into(),
+            mount_options: "rw".into(),
+            inode_size: Some("512".into()),
+        })
+    }
+
+    async fn read(&self, path: &str, bytes_max: u64) -> io::Result<Vec<u8>> {
+        let state = self.state.lock();
+        let bytes = state.files.get(path).ok_or_else(absent)?;
+        match bytes.len() as u64 > bytes_max {
+            true => Err(io::Error::from_raw_os_error(nix::libc::EFBIG)),
+            false => Ok(bytes.clone()),
+        }
+    }
+
+    async fn write(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
+        self.state.lock().files.insert(path.to_owned(), bytes.to_owned());
+        Ok(())
+    }
+
+    async fn make_dirs(&self, _path: &str) -> io::Result<()> {
+        Ok(())
+    }
+
+    async fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut state = self.state.lock();
+        let bytes = state.files.remove(from).ok_or_else(absent)?;
+        state.files.insert(to.to_owned(), bytes);
+        Ok(())
+    }
+
+    async fn unlink(&self, path: &str) -> io::Result<()> {
+        self.state.lock().files.remove(path);
+        Ok(())
+    }
+
+    async fn run(&self, command: &Command, _bound: Duration) -> io::Result<Exit> {
+        tokio::task::yield_now().await;
+        Ok(self.launch(command))
+    }
+
+    async fn spawn(&self, command: &Command) -> io::Result<()> {
+        self.launch(command);
+        Ok(())
+    }
+
+    async fn process_of(&self, pid_file: &str) -> Option<Process> {
+        let state = self.state.lock();
+        let text = std::str::from_utf8(state.files.get(pid_file)?).ok()?;
+        state.processes.get(&text.trim().parse().ok()?).cloned()
+    }
+
+    async fn signal(&self, target: &ProcessRef, signal: Signal) -> io::Result<bool> {
+        if !self.is_alive(target) {
+            return Ok(false);
+        }
+        let ignores_term = {
+            let mut state = self.state.lock();
+            state.signals.push((target.pid, signal));
+            state.faults.ignores_term
+        };
+        if signal == Signal::Kill || (signal == Signal::Term && !ignores_term) {
+            self.end(target.pid);
+        }
+        Ok(true)
+    }
+
+    async fn exited(&self, target: &ProcessRef, bound: Option<Duration>) -> bool {
+        let mut changes = self.changed.subscribe();
+        let ended = changes.wait_for(|_| !self.is_alive(target));
+        match bound {
+            Some(bound) => tokio::time::timeout(bound, ended).await.is_ok(),
+            None => ended.await.is_ok(),
+        }
+    }
+
+    async fn holds_open(&self, pid: i32, path: &str) -> bool {
+        self.state.lock().open.contains(&(pid, path.to_owned()))
+    }
+
+    fn port_is_free(&self, port: u16) -> bool {
+        !self.state.lock().ports.contains(&port)
+    }
+
+    fn random(&self) -> u64 {
+        next(&mut self.state.lock().chance)
+    }
+
+    fn unix_time_s(&self) -> u64 {
+        1_700_000_000
+    }
+
+    async fn is_local(&self, host: &str) -> io::Result<bool> {
+        Ok(self.state.lock().local.contains(host))
+    }
+
+    async fn run_hooks(&self, run: &HookRun) {
+        self.state.lock().hooks.push(run.clone());
+    }
+
+    async fn unmount_lazily(&self, _path: &str) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_life() {
+        let host = FakeHost::new(1);
+        let brick = Command::new("/usr/sbin/glusterfsd").args(["-p", "/p", "--brick-port", "50"]);
+        let bound = Duration::from_secs(1);
+        assert_eq!(host.run(&brick, bound).await.unwrap(), Exit::Code(0));
+        assert_eq!(host.run(&brick, bound).await.unwrap(), Exit::Code(98));
+        let pid = host.process_of("/p").await.unwrap().pid;
+        let target = ProcessRef { pid, marker: "/p".into() };
+        assert!(!host.port_is_free(50));
+        assert!(!host.exited(&target, Some(Duration::from_millis(10))).await);
+        assert!(host.signal(&target, Signal::Term).await.unwrap());
+        assert!(host.exited(&target, None).await);
+        assert!(!host.signal(&target, Signal::Term).await.unwrap());
+        assert!(host.port_is_free(50) && host.has_file("/p"));
+        assert_eq!(host.process_of("/p").await, None);
+    }
+
+    #[tokio::test]
+    async fn equal_seeds_fail_alike() {
+        let history = async |seed| {
+            let host = FakeHost::new(seed);
+            host.set_faults(Faults { launch_fails_percent: 50, ..Faults::default() });
+            let mut exits = Vec::new();
+            for _ in 0..32 {
+                exits.push(host.run(&Command::new("x"), Duration::ZERO).await.unwrap());
+            }
+            exits
+        };
+        let first = history(7).await;
+        assert_eq!(first, history(7).await);
+        assert_ne!(first, history(8).await);
+        assert!(first.contains(&Exit::Code(0)) && first.contains(&Exit::Code(1)));
+    }
+}

@@ -1,0 +1,114 @@
+//! This machine: brick directories, processes, hooks, mounts, addresses; behind one trait.
+//!
+//! Everything that touches the disk, spawns or signals goes through [`Host`], so that the rest can
+//! be tested on [`fake::FakeHost`]. No decisions about the cluster here, no RPC, no coordinator.
+
+mod address;
+mod brick_dir;
+mod dirs;
+pub mod fake;
+mod fs;
+mod fs_detail;
+mod hooks;
+mod process;
+mod real;
+
+pub use brick_dir::{BrickPlace, BrickReady, PrepareBrick, StartBrick, VolumeIdCheck, overlaps};
+pub use dirs::{Dirs, LOG_DEFAULT, RUN_DEFAULT, WORK_DEFAULT};
+pub use fs::BrickFs;
+pub use fs_detail::FsDetail;
+pub use hooks::{EVENTS as HOOK_EVENTS, HookQueue, HookRun, Phase};
+pub use process::{Command, Exit, Process, ProcessRef, Signal};
+pub use real::RealHost;
+
+use async_trait::async_trait;
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+/// What the daemon asks of the machine it runs on.
+///
+/// Blocking work runs on threads of its own; a brick's file system that hangs holds up the caller
+/// alone. Texts in `Err(String)` go to users as they stand.
+#[async_trait]
+pub trait Host: fmt::Debug + Send + Sync + 'static {
+    fn dirs(&self) -> &Dirs;
+
+    /// Makes `ask.path` a brick directory of the volume, or says why it cannot be one.
+    ///
+    /// # Errors
+    /// Stock's text. A directory made by this call is removed again.
+    async fn prepare_brick(&self, ask: &PrepareBrick) -> Result<BrickPlace, String>;
+
+    /// Whether the brick may be started; with force a lost volume-id is put back.
+    ///
+    /// # Errors
+    /// Stock's text.
+    async fn check_brick_start(&self, ask: &StartBrick) -> Result<BrickReady, String>;
+
+    /// Compares the brick root's volume-id: asked before every launch.
+    async fn check_volume_id(&self, path: &str, volume: &[u8; 16]) -> VolumeIdCheck;
+
+    /// The path without links; a path that does not exist comes back as it is.
+    async fn real_path(&self, path: &str) -> io::Result<String>;
+
+    /// Device, type, options and space of the file system that holds `path`.
+    async fn fs_detail(&self, path: &str) -> io::Result<FsDetail>;
+
+    /// A whole file of at most `bytes_max` bytes; a longer one is an error.
+    async fn read(&self, path: &str, bytes_max: u64) -> io::Result<Vec<u8>>;
+
+    /// Writes beside the file and renames over it: a reader sees the old or the new text.
+    async fn write(&self, path: &str, bytes: &[u8]) -> io::Result<()>;
+
+    async fn make_dirs(&self, path: &str) -> io::Result<()>;
+
+    async fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Gone already is fine.
+    async fn unlink(&self, path: &str) -> io::Result<()>;
+
+    /// Runs a program to its end. Past `bound` it is killed and the result is [`Exit::TimedOut`].
+    ///
+    /// For daemons this is the launcher: it ends when the daemon serves, or with its error.
+    async fn run(&self, command: &Command, bound: Duration) -> io::Result<Exit>;
+
+    /// Starts a program and does not wait for it.
+    async fn spawn(&self, command: &Command) -> io::Result<()>;
+
+    /// The process whose number stands in `pid_file`, if it is one of ours and alive.
+    ///
+    /// Alive: not a zombie, and a GlusterFS program. That it is *the* process is for the caller to
+    /// judge from its arguments; numbers are reused.
+    async fn process_of(&self, pid_file: &str) -> Option<Process>;
+
+    /// Sends a signal, unless `target` has ended and its number went to another program.
+    /// `false`: there was nothing to signal.
+    async fn signal(&self, target: &ProcessRef, signal: Signal) -> io::Result<bool>;
+
+    /// Waits until `target` has ended, `bound` at most (`None`: as long as it takes). `true`: ended.
+    async fn exited(&self, target: &ProcessRef, bound: Option<Duration>) -> bool;
+
+    /// Whether the process holds `path` open: tells which process carries an attached brick.
+    async fn holds_open(&self, pid: i32, path: &str) -> bool;
+
+    /// Whether a listener could have this TCP port now.
+    fn port_is_free(&self, port: u16) -> bool;
+
+    fn random(&self) -> u64;
+
+    /// Seconds since 1970: names of rotated logs.
+    fn unix_time_s(&self) -> u64;
+
+    /// Whether the host name or address is this machine's.
+    ///
+    /// # Errors
+    /// The name cannot be resolved, or not in time.
+    async fn is_local(&self, host: &str) -> io::Result<bool>;
+
+    /// Runs the scripts of one event one after another; failures are logged, as in stock.
+    async fn run_hooks(&self, run: &HookRun);
+
+    /// Detaches the mount at `path` from the tree; it ends when its last user is gone.
+    async fn unmount_lazily(&self, path: &str) -> io::Result<()>;
+}
