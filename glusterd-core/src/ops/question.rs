@@ -3,6 +3,7 @@
 //! Plain data with a serialised form: on the own node a call, on others a key in the coordinator.
 
 use crate::model::VolumeName;
+use crate::options::NodeFacts;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -32,6 +33,14 @@ pub enum Question {
     RotateLog { volume: String, brick: Option<(String, String)>, stamp: u64 },
     /// Mount, clear, unmount. Answer: `Text`.
     ClearLocks { volume: String, path: String, kind: String, lock_type: String, opts: String },
+    /// What the check of an option's value needs from the node; only what is asked is looked at.
+    /// Answer: `OptionFacts`.
+    OptionFacts {
+        volume: Option<String>,
+        directories: Vec<String>,
+        trash_dir: Option<String>,
+        client_op_version: Option<u32>,
+    },
     /// Write the state file. Answer: `Text` (its path).
     State { dir: Option<String>, file: Option<String>, form: u32 },
 }
@@ -45,6 +54,7 @@ pub enum Answer {
     Located(Located),
     Bricks(Vec<CheckedBrick>),
     Status(NodeStatus),
+    OptionFacts(NodeFacts),
     /// The node says no, in stock's words.
     Refused {
         text: String,
@@ -127,6 +137,7 @@ impl Question {
     pub fn volume(&self) -> Option<VolumeName> {
         use Question::*;
         let name = match self {
+            OptionFacts { volume, .. } => volume.as_ref()?,
             CheckStart { volume, .. }
             | Status { volume, .. }
             | BrickOp { volume, .. }

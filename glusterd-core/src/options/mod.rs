@@ -5,6 +5,7 @@
 
 mod address;
 mod creation;
+mod facts;
 mod lookup;
 mod node;
 mod number;
@@ -14,6 +15,7 @@ mod table;
 mod value;
 
 pub use creation::{refresh_op_versions, set_creation_defaults};
+pub use facts::{NodeFacts, OldClient};
 pub use lookup::{find, resolve};
 pub use node::{Node, check_nodes, declaration};
 pub use opt::{Declared, Help, Opt, Range, Reset, Rule, Scope, Value};

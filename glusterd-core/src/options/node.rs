@@ -11,6 +11,7 @@ use super::opt::{Range, Value};
 use super::pattern::fits;
 use super::table::TABLE;
 use super::value::check_value;
+use crate::model::OptionList;
 use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
@@ -21,7 +22,7 @@ pub struct Node<'a> {
     pub xlator: &'a str,
     pub name: &'a str,
     /// In the order they are printed.
-    pub options: &'a [(String, String)],
+    pub options: &'a OptionList,
 }
 
 /// Options under names of their own that users' values reach.
@@ -82,8 +83,8 @@ mod tests {
     #[test]
     fn nodes() {
         let check = |xlator: &str, options: &[(&str, &str)], want: &str| {
-            let options: Vec<(String, String)> =
-                options.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            let pairs = options.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+            let options = OptionList::from_newest_first(pairs.collect());
             let node = Node { xlator, name: "v-node", options: &options };
             assert_eq!(check_nodes(&[node]).err().unwrap_or_default(), want, "{options:?}");
         };
