@@ -19,3 +19,5 @@ pub mod supervise;
 pub mod ops;
 
 pub mod cli;
+pub mod boot;
+pub mod daemon;
