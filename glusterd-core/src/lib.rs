@@ -12,6 +12,7 @@ pub mod options;
 pub mod store;
 
 pub mod volgen;
+
 pub mod host;
 
 pub mod supervise;
@@ -19,5 +20,7 @@ pub mod supervise;
 pub mod ops;
 
 pub mod cli;
+
 pub mod boot;
+
 pub mod daemon;

@@ -7,11 +7,15 @@ mod args;
 mod bricks;
 mod create;
 mod delete;
+mod heal;
 mod info;
 mod small;
 mod start;
+mod stats;
+mod status;
 mod stop;
 mod table;
+mod upkeep;
 
 pub use args::{Args, no_such_volume};
 pub use bricks::{BrickPlan, place_bricks};

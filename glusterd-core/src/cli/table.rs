@@ -1,6 +1,6 @@
 //! Which procedure is which command; what is not served says so.
 
-use super::{create, delete, info, small, start, stop};
+use super::{create, delete, heal, info, small, start, stats, status, stop, upkeep};
 use crate::model::Refusal;
 use crate::ops::Operation;
 use crate::rpc::Dict;
@@ -33,8 +33,15 @@ pub const ROWS: &[Row] = &[
     row!(7, "DELETE_VOLUME", delete::Delete),
     row!(8, "START_VOLUME", start::Start),
     row!(9, "STOP_VOLUME", stop::Stop),
+    row!(16, "LOG_ROTATE", upkeep::LogRotate),
+    row!(23, "PROFILE_VOLUME", stats::Stats),
+    row!(27, "STATUS_VOLUME", status::Status),
+    row!(31, "HEAL_VOLUME", heal::Heal),
+    row!(32, "STATEDUMP_VOLUME", upkeep::Statedump),
     row!(33, "LIST_VOLUME", info::List),
+    row!(34, "CLRLOCKS_VOLUME", upkeep::ClearLocks),
     row!(36, "UUID_GET", small::UuidGet),
+    row!(40, "BARRIER_VOLUME", upkeep::Barrier),
 ];
 
 /// Known procedures without an implementation, with the command a user typed to get there.
@@ -46,24 +53,17 @@ pub const NOT_SERVED: &[(u32, &str)] = &[
     (13, "volume add-brick"),
     (14, "volume remove-brick"),
     (15, "volume replace-brick"),
-    (16, "volume log rotate"),
     (19, "volume sync"),
     (20, "volume reset"),
     (21, "system:: fsm log"),
     (22, "volume geo-replication"),
-    (23, "volume profile"),
     (24, "volume quota"),
-    (27, "volume status"),
     (29, "system:: mount"),
     (30, "system:: umount"),
-    (31, "volume heal"),
-    (32, "volume statedump"),
-    (34, "volume clear-locks"),
     (35, "system:: uuid reset"),
     (37, "system:: copy file"),
     (38, "system:: execute"),
     (39, "snapshot"),
-    (40, "volume barrier"),
     (41, "volume get"),
     (42, "nfs-ganesha"),
     (43, "volume bitrot"),

@@ -12,12 +12,16 @@ pub enum Question {
     /// Which of the hosts are this node, at which addresses, and where do the paths really lie?
     /// Answer: `Located`.
     Locate { hosts: Vec<String>, paths: Vec<String> },
-    /// May these paths become bricks? Creates missing directories; leaves no other mark.
-    /// Answer: `Bricks`.
-    CheckBricks { volume: String, bricks: Vec<(String, String)>, force: bool, any_device: bool },
-    /// Mark the brick roots as the volume's, after the commit. Answer: `Done`.
-    MarkBricks { volume_id: Uuid, bricks: Vec<(String, String)>, force: bool },
-    /// The change that marked them was taken back. Answer: `Done`.
+    /// May these paths become bricks of the volume? Makes and marks them; a node unmarks what no
+    /// volume came to own. Answer: `Bricks`.
+    CheckBricks {
+        volume: String,
+        volume_id: Uuid,
+        bricks: Vec<(String, String)>,
+        force: bool,
+        any_device: bool,
+    },
+    /// The change that was to own them was taken back. Answer: `Done`.
     UnmarkBricks { volume_id: Uuid, bricks: Vec<(String, String)> },
     /// Are the directories of the local bricks what the volume says? Answer: `Done`.
     CheckStart { volume: String, force: bool },
@@ -30,7 +34,7 @@ pub enum Question {
     /// SIGUSR1 with options to the local bricks, or to a service. Answer: `Done`.
     Statedump { volume: String, options: String, count: u32 },
     /// Rename the log, tell the brick. Answer: `Done`.
-    RotateLog { volume: String, brick: Option<(String, String)>, stamp: u64 },
+    RotateLog { volume: String, brick: Option<(String, String)> },
     /// Mount, clear, unmount. Answer: `Text`.
     ClearLocks { volume: String, path: String, kind: String, lock_type: String, opts: String },
     /// What the check of an option's value needs from the node; only what is asked is looked at.
@@ -145,11 +149,7 @@ impl Question {
             | Statedump { volume, .. }
             | RotateLog { volume, .. }
             | ClearLocks { volume, .. } => volume,
-            Locate { .. }
-            | CheckBricks { .. }
-            | MarkBricks { .. }
-            | UnmarkBricks { .. }
-            | State { .. } => {
+            Locate { .. } | CheckBricks { .. } | UnmarkBricks { .. } | State { .. } => {
                 return None;
             }
         };
