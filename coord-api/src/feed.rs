@@ -58,6 +58,7 @@ pub fn feed(
         known: HashSet::new(),
         last: Revision(0),
         phase: Phase::Gap,
+        has_state: false,
         told: false,
         waker: None,
     }));
@@ -87,6 +88,8 @@ struct Inner {
     /// Revision of that state.
     last: Revision,
     phase: Phase,
+    /// The consumer holds (or has queued) a state that `last` belongs to.
+    has_state: bool,
     /// The consumer has received something, so a loss concerns it.
     told: bool,
     waker: Option<Waker>,
@@ -124,14 +127,23 @@ impl Feed {
 
     /// Continues without snapshot after [`Feed::lost`]: the backend proves that it will tell every
     /// change after [`Feed::last`].
-    pub fn resume(&self) {
+    ///
+    /// False if there is no state to continue from (nothing shown yet, or overflowed since): a
+    /// snapshot is needed.
+    #[must_use = "where nothing can be resumed a snapshot is needed"]
+    pub fn resume(&self) -> bool {
         let mut inner = self.0.lock();
-        if inner.phase == Phase::Gap {
-            inner.phase = Phase::Synced;
-            let revision = inner.last;
-            inner.queue.push_back(WatchEvent::Synced { revision, resumed: true });
-            inner.wake();
+        match inner.phase {
+            Phase::Gap if !inner.has_state => return false,
+            Phase::Gap => {
+                inner.phase = Phase::Synced;
+                let revision = inner.last;
+                inner.queue.push_back(WatchEvent::Synced { revision, resumed: true });
+                inner.wake();
+            }
+            Phase::Synced | Phase::Overflowed | Phase::Ended => {}
         }
+        true
     }
 
     /// Begins without snapshot: the consumer has the state of `start`, whose keys are `known`.
@@ -141,8 +153,10 @@ impl Feed {
             let prefix = inner.prefix.clone();
             inner.known = known.into_iter().filter(|key| prefix.matches(key)).collect();
             inner.last = start;
+            inner.has_state = true;
         }
-        self.resume();
+        let resumed = self.resume();
+        debug_assert!(resumed, "the state was just given");
     }
 
     /// The net effect of everything after [`Feed::last`] up to `revision`. Foreign keys and
@@ -235,6 +249,7 @@ impl Inner {
         }
         self.queue.push_back(WatchEvent::Synced { revision, resumed: false });
         self.last = revision;
+        self.has_state = true;
         self.phase = Phase::Synced;
     }
 
@@ -282,6 +297,7 @@ impl Inner {
         self.flush();
         if reason == LostReason::ClusterReplaced {
             self.last = Revision(0);
+            self.has_state = false;
         }
         self.phase = Phase::Gap;
         // A stream that has said nothing yet simply begins later (W1).
@@ -308,6 +324,7 @@ impl Inner {
         self.queue.clear();
         self.merged = None;
         self.known = HashSet::new();
+        self.has_state = false;
         self.phase = Phase::Overflowed;
     }
 
@@ -468,7 +485,7 @@ mod tests {
         feed.lost(LostReason::Disconnected);
         feed.changes(Revision(6), &[put("a", 6, 6)]);
         check(&mut stream, "!Disconnected");
-        feed.resume();
+        assert!(feed.resume());
         feed.changes(Revision(6), &[put("a", 6, 6)]);
         check(&mut stream, "~5 6:+a");
         feed.lost(LostReason::Compacted);
@@ -510,9 +527,10 @@ mod tests {
         check(&mut stream, "S0 =1");
         for _ in 0..10_000 {
             feed.lost(LostReason::Disconnected);
-            feed.resume();
+            assert!(feed.resume());
         }
         check(&mut stream, "!Overflow");
+        assert!(!feed.resume(), "the state is gone");
     }
 
     #[test]

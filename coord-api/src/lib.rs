@@ -13,6 +13,7 @@ mod entry;
 mod error;
 mod feed;
 mod hub;
+pub mod mem;
 mod names;
 mod session;
 mod txn;

@@ -126,6 +126,12 @@ impl Prefix {
         &self.name
     }
 
+    /// The least bound of all matching keys, for range scans of ordered maps. Not a key that can
+    /// be written: its name may be empty.
+    pub fn start(&self) -> Key {
+        Key { space: self.space.clone(), name: self.name.clone() }
+    }
+
     pub fn matches(&self, key: &Key) -> bool {
         key.space == self.space && key.name.starts_with(&*self.name)
     }
