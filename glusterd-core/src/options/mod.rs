@@ -6,18 +6,27 @@
 mod address;
 mod creation;
 mod facts;
+mod get;
+mod help;
 mod lookup;
 mod node;
 mod number;
 mod opt;
 mod pattern;
+mod reset;
+mod rule;
+mod set;
 mod table;
 mod value;
 
 pub use creation::{refresh_op_versions, set_creation_defaults};
 pub use facts::{NodeFacts, OldClient};
+pub use get::{Values, all_of_pool, all_of_volume, one_of_pool, one_of_volume};
+pub use help::{help_text, help_xml};
 pub use lookup::{find, resolve};
 pub use node::{Node, check_nodes, declaration};
 pub use opt::{Declared, Help, Opt, Range, Reset, Rule, Scope, Value};
+pub use reset::{ResetChange, ResetRequest, reset};
+pub use set::{Change, Graphs, Needs, Pool, Set, Target, apply_set, stage_set};
 pub use table::TABLE;
 pub use value::check_value;
