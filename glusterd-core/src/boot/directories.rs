@@ -53,8 +53,10 @@ pub fn create(settings: &Settings) -> Result<(), SettingsError> {
 }
 
 fn wanted(settings: &Settings) -> Vec<PathBuf> {
+    // Through its components a path loses the slash that joining "" leaves behind.
+    let path = |root: &Path, name: &str| root.join(name).components().collect::<PathBuf>();
     let below =
-        |root: &Path, names: &[&str]| names.iter().map(|name| root.join(name).components().collect()).collect::<Vec<PathBuf>>();
+        |root: &Path, names: &[&str]| names.iter().map(|name| path(root, name)).collect::<Vec<_>>();
     let hooks = settings.workdir.join("hooks/1");
     let hooks =
         HOOKS.iter().flat_map(|op| [hooks.join(op).join("pre"), hooks.join(op).join("post")]);
