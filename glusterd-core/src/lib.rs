@@ -15,6 +15,8 @@ pub mod volgen;
 
 pub mod host;
 
+pub mod membership;
+
 pub mod supervise;
 
 pub mod ops;

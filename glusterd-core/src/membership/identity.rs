@@ -1,0 +1,134 @@
+//! This node's identity: `glusterd.info`, and the pool in `pool.info`.
+//!
+//! The only things a node believes from its own disk. Facts: glusterd-store.c:2057-2200,
+//! glusterd.c:141-200 (v10.3): a bare `UUID=` is no error, a missing op-version counts as 1.
+
+use crate::host::Host;
+use crate::model::{NodeId, OP_VERSION_MAX, OP_VERSION_MIN};
+use crate::store::Pool;
+use std::io;
+use uuid::Uuid;
+
+const BYTES_MAX: u64 = 64 << 10;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub node: NodeId,
+    pub pool: Pool,
+    /// `operating-version` as the file says: an administrator may have changed it while the daemon
+    /// was down.
+    pub op_version: u32,
+}
+
+/// Why the node does not know who it is.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    #[error("{path} cannot be used")]
+    Io { path: String, source: io::Error },
+    #[error("{path}: {text:?} is no uuid; restore the file or remove it to become a new node")]
+    NoUuid { path: String, text: String },
+}
+
+/// Reads the identity, making up what is missing.
+///
+/// # Errors
+/// [`IdentityError`]: a file that is there cannot be read, or holds no identity.
+pub async fn load_or_create(host: &dyn Host) -> Result<Identity, IdentityError> {
+    let info = format!("{}/glusterd.info", host.dirs().work);
+    let text = read(host, &info).await?;
+    let node = match text.as_deref().and_then(|text| value(text, "UUID")) {
+        None | Some("") => None,
+        Some(id) => Some(NodeId::parse(id).ok_or_else(|| no_uuid(&info, id))?),
+    };
+    let op_version = match &text {
+        None => OP_VERSION_MAX,
+        Some(text) => op_version(text),
+    };
+    let identity = Identity {
+        node: node.unwrap_or_else(NodeId::fresh),
+        pool: pool(host).await?,
+        op_version,
+    };
+    if node.is_none() {
+        let text = glusterd_info(&identity);
+        write(host, &info, &text).await?;
+    }
+    Ok(identity)
+}
+
+fn op_version(text: &str) -> u32 {
+    let known = value(text, "operating-version").and_then(|v| v.parse().ok());
+    known.unwrap_or(OP_VERSION_MIN).clamp(OP_VERSION_MIN, OP_VERSION_MAX)
+}
+
+/// As stock writes it.
+fn glusterd_info(identity: &Identity) -> String {
+    format!("UUID={}\noperating-version={}\n", identity.node, identity.op_version)
+}
+
+async fn pool(host: &dyn Host) -> Result<Pool, IdentityError> {
+    let path = format!("{}/pool.info", host.dirs().work);
+    if let Some(text) = read(host, &path).await? {
+        let id = value(&text, "pool").unwrap_or("");
+        return Uuid::try_parse(id).map(Pool).map_err(|_| no_uuid(&path, id));
+    }
+    let pool = Pool(Uuid::new_v4());
+    write(host, &path, &format!("pool={}\n", pool.0)).await?;
+    Ok(pool)
+}
+
+fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    let pairs = text.lines().filter_map(|line| line.split_once('='));
+    pairs.filter(|(k, _)| *k == key).map(|(_, v)| v.trim()).next_back()
+}
+
+fn no_uuid(path: &str, text: &str) -> IdentityError {
+    IdentityError::NoUuid { path: path.to_owned(), text: text.to_owned() }
+}
+
+async fn read(host: &dyn Host, path: &str) -> Result<Option<String>, IdentityError> {
+    match host.read(path, BYTES_MAX).await {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(IdentityError::Io { path: path.to_owned(), source }),
+    }
+}
+
+async fn write(host: &dyn Host, path: &str, text: &str) -> Result<(), IdentityError> {
+    let failed = |source| IdentityError::Io { path: path.to_owned(), source };
+    host.write(path, text.as_bytes()).await.map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::fake::FakeHost;
+
+    async fn with(info: Option<&str>) -> Result<(Identity, String), IdentityError> {
+        let host = FakeHost::new(1);
+        let path = format!("{}/glusterd.info", host.dirs().work);
+        if let Some(text) = info {
+            host.write(&path, text.as_bytes()).await.unwrap();
+        }
+        let identity = load_or_create(&host).await?;
+        let again = load_or_create(&host).await?;
+        assert_eq!(identity, again);
+        Ok((identity, read(&host, &path).await?.unwrap()))
+    }
+
+    #[tokio::test]
+    async fn a_new_node_writes_down_who_it_is() {
+        let (identity, text) = with(None).await.unwrap();
+        assert_eq!(text, format!("UUID={}\noperating-version=100000\n", identity.node));
+    }
+
+    #[tokio::test]
+    async fn a_file_is_believed() {
+        let id = "1d0f3f6e-27b5-4c1b-9f62-4ff9f4e0d0aa";
+        let (identity, _) = with(Some(&format!("UUID={id}\n"))).await.unwrap();
+        assert_eq!((identity.node.to_string().as_str(), identity.op_version), (id, 1));
+        let text = format!("UUID={id}\noperating-version=60000\n");
+        assert_eq!(with(Some(&text)).await.unwrap().0.op_version, 60000);
+        assert!(with(Some("UUID=x\n")).await.is_err());
+    }
+}
