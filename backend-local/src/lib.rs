@@ -1,1 +1,53 @@
-//! See the crate's documentation.
+//! The built-in store: a `Coordinator` that needs no other service, kept by Raft on local disks.
+//!
+//! One member is a cluster; more members are a change of its member table. Every commit is on
+//! disk before it is acknowledged.
+//!
+//! ```text
+//! LocalHandle ── Node ── openraft ── Machine ── State ── History ── Watching
+//!                 │          │          └── snapshot file
+//!                 │          ├── Log ── one writer thread ── store.redb
+//!                 │          └── Network ── Transport (other members)
+//!                 └── expiry task (the leader ends silent sessions)
+//! ```
+//!
+//! The directory (mode 0700), `dir` of [`LocalConfig`]:
+//!
+//! | file | holds |
+//! |---|---|
+//! | `lock` | nothing; locked by the process that uses the directory |
+//! | `store.redb` | log, vote, marks, and the identity: cluster id and node id, drawn at creation |
+//! | `snapshot` | the last snapshot, replaced by rename; `snapshot.new` while one is written |
+//!
+//! Whoever loses the directory loses the member: it comes back under another node id, since one
+//! that has forgotten its votes must not vote again.
+//!
+//! This crate alone names the consensus crate and the storage engine. It must not know what its
+//! keys mean.
+
+mod clock;
+mod codec;
+mod command;
+mod config;
+mod deadlines;
+mod disk;
+mod expiry;
+mod handle;
+mod history;
+mod layout;
+mod log;
+mod machine;
+mod network;
+mod node;
+mod raft;
+mod session;
+mod shared;
+mod state;
+mod store;
+mod watching;
+mod wire;
+
+pub use config::{DEFAULT_DIR, LocalConfig};
+pub use disk::Faults;
+pub use raft::Timing;
+pub use store::{LocalBackend, LocalStore};

@@ -1,0 +1,96 @@
+//! The directory: which files lie in it, its lock, and the identity drawn when it was made.
+
+use crate::node::storage;
+use coord_api::{ClusterId, Error, ErrorKind, Result};
+use serde::{Deserialize, Serialize};
+use std::fs::{DirBuilder, File, TryLockError};
+use std::io::{self, Read};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Who this directory belongs to. Drawn once: a member whose directory was lost comes back as
+/// another node and cannot vote a second time under the first one's id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    pub cluster: [u8; 16],
+    pub node: u64,
+}
+
+impl Identity {
+    pub fn draw() -> io::Result<Identity> {
+        Ok(Identity { cluster: *uuid::Uuid::new_v4().as_bytes(), node: Identity::random_id()? })
+    }
+
+    /// A random number that is not 0 and fits a signed integer.
+    pub fn random_id() -> io::Result<u64> {
+        let mut bytes = [0; 8];
+        File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+        Ok((u64::from_le_bytes(bytes) >> 1).max(1))
+    }
+
+    pub fn cluster_id(&self) -> ClusterId {
+        ClusterId(self.cluster)
+    }
+
+    pub fn cluster_text(&self) -> String {
+        self.cluster_id().to_string()
+    }
+}
+
+pub struct Layout {
+    dir: PathBuf,
+}
+
+impl Layout {
+    pub fn new(dir: &Path) -> Layout {
+        Layout { dir: dir.to_owned() }
+    }
+
+    pub fn store(&self) -> PathBuf {
+        self.dir.join("store.redb")
+    }
+
+    /// Makes the directory if need be and locks it, waiting a little for a process that is
+    /// just ending.
+    ///
+    /// # Errors
+    /// `Unavailable` while another process holds the lock.
+    pub async fn lock(&self, wait: Duration) -> Result<File> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.dir).map_err(storage)?;
+        let path = self.dir.join("lock");
+        let file = File::options().write(true).create(true).truncate(false).open(path);
+        let file = file.map_err(storage)?;
+        let deadline = Instant::now() + wait;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(TryLockError::Error(error)) => return Err(storage(error)),
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                Err(TryLockError::WouldBlock) => {
+                    let text = format!("{} is in use by another process", self.dir.display());
+                    return Err(Error::none(ErrorKind::Unavailable).because(text));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_directory_has_one_holder() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(&dir.path().join("deep/store"));
+        let held = layout.lock(Duration::ZERO).await.unwrap();
+        let error = layout.lock(Duration::ZERO).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unavailable);
+        assert!(error.to_string().contains("in use by another process"), "{error}");
+        drop(held);
+        layout.lock(Duration::ZERO).await.unwrap();
+    }
+}

@@ -1,0 +1,518 @@
+//! The log on disk: entries, vote, commit mark, identity; one writer thread, one sync per batch.
+//!
+//! Everything that must be durable goes through one queue to one thread, which puts all that
+//! waits into one transaction of the engine: that is the group commit. Entries are readable from
+//! memory as soon as they are queued; the oldest leave memory once they are on disk.
+//!
+//! Tables of `store.redb`: `log` (index -> sealed [`EntryForm`]), `meta` (`identity`, `vote`,
+//! `committed`, `purged`; sealed forms).
+
+use crate::codec::{corrupt, seal, unseal};
+use crate::disk::{Disk, DiskFile, is_full};
+use crate::raft::{EntryForm, LogEntry, LogId, LogIdForm, Types, Vote, VoteForm, weight};
+use openraft::storage::{IOFlushed, RaftLogStorage};
+use openraft::{LogState, OptionalSend, RaftLogReader};
+use parking_lot::RwLock;
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use serde::{Serialize, de::DeserializeOwned};
+use std::collections::VecDeque;
+use std::fmt::Debug;
+use std::fs::File;
+use std::io;
+use std::ops::{Bound, RangeBounds};
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use tokio::sync::oneshot;
+
+const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
+const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+const ENGINE_CACHE_BYTES: usize = 16 << 20;
+const MEMORY_BYTES_MAX: usize = 16 << 20;
+const BATCH_BYTES_MAX: usize = 8 << 20;
+const READ_BYTES_MAX: usize = 4 << 20;
+
+/// The engine's file and the lock on the directory, which is let go after it.
+struct Store {
+    db: Database,
+    _lock: File,
+}
+
+/// A handle on the log; clones are the same log.
+#[derive(Clone)]
+pub struct Log(Arc<Inner>);
+
+struct Inner {
+    store: Arc<Store>,
+    jobs: mpsc::Sender<Job>,
+    memory: Arc<RwLock<Memory>>,
+}
+
+#[derive(Default)]
+struct Memory {
+    /// The last entries, contiguous.
+    entries: VecDeque<LogEntry>,
+    bytes: usize,
+    /// Everything up to this index is on disk.
+    flushed: Option<u64>,
+    last: Option<LogId>,
+    purged: Option<LogId>,
+    committed: Option<LogId>,
+    vote: Option<Vote>,
+}
+
+struct Job {
+    write: Write,
+    done: Done,
+}
+
+enum Write {
+    Append(Vec<LogEntry>),
+    Vote(Vote),
+    TruncateAfter(Option<u64>),
+    Purge(LogId),
+}
+
+enum Done {
+    Flushed(IOFlushed<Types>),
+    Told(oneshot::Sender<io::Result<()>>),
+}
+
+impl Log {
+    /// Opens or creates the log in `file`. `identity` is called once in the life of the file, to
+    /// make the record that is stored with it; returns that record.
+    ///
+    /// The thread ends, and the lock falls, when the last clone is gone; join to wait for that.
+    ///
+    /// # Errors
+    /// `InvalidData`: damaged or foreign. `StorageFull`. Others: as the system says.
+    pub fn open<I: Serialize + DeserializeOwned>(
+        path: &Path,
+        lock: File,
+        disk: Arc<Disk>,
+        identity: impl FnOnce() -> io::Result<I>,
+    ) -> io::Result<(Log, I, JoinHandle<()>)> {
+        let file =
+            File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+        let backend = DiskFile { file, disk: disk.clone() };
+        let (db, memory, identity) = guarded(|| {
+            let db = Database::builder()
+                .set_cache_size(ENGINE_CACHE_BYTES)
+                .set_check_integrity_on_open(true)
+                .create_with_backend(backend)
+                .map_err(engine)?;
+            let identity = founding(&db, identity)?;
+            let memory = load(&db)?;
+            Ok((db, memory, identity))
+        })?;
+        disk.be_patient();
+        let store = Arc::new(Store { db, _lock: lock });
+        let memory = Arc::new(RwLock::new(memory));
+        let (jobs, queue) = mpsc::channel();
+        let thread = {
+            let (store, memory) = (store.clone(), memory.clone());
+            std::thread::Builder::new()
+                .name("coord-log".into())
+                .spawn(move || write_loop(&store, &memory, &queue))?
+        };
+        Ok((Log(Arc::new(Inner { store, jobs, memory })), identity, thread))
+    }
+
+    /// Whether the log has ever held anything.
+    pub fn is_empty(&self) -> bool {
+        let memory = self.0.memory.read();
+        memory.last.is_none() && memory.vote.is_none()
+    }
+
+    async fn write(&self, write: Write) -> io::Result<()> {
+        let (tell, told) = oneshot::channel();
+        self.queue(Job { write, done: Done::Told(tell) })?;
+        told.await.map_err(|_| stopped())?
+    }
+
+    fn queue(&self, job: Job) -> io::Result<()> {
+        self.0.jobs.send(job).map_err(|_| stopped())
+    }
+
+    fn read(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<LogEntry>> {
+        let memory = self.0.memory.read();
+        let first = memory.first().unwrap_or(u64::MAX);
+        let mut out = Vec::new();
+        let mut bytes = 0;
+        if from < first {
+            let purged = memory.purged.map_or(0, |id| id.index + 1);
+            let upto = to.min(first);
+            drop(memory);
+            for entry in from_disk(&self.0.store.db, from.max(purged), upto)? {
+                bytes += weight(&entry);
+                out.push(entry);
+                if bytes >= bytes_max {
+                    return Ok(out);
+                }
+            }
+            return if to <= first { Ok(out) } else { self.read_on(out, first, to, bytes_max) };
+        }
+        for entry in memory.entries.range((from - first).min(memory.len()) as usize..) {
+            if entry.log_id.index >= to || bytes >= bytes_max {
+                break;
+            }
+            bytes += weight(entry);
+            out.push(entry.clone());
+        }
+        Ok(out)
+    }
+
+    /// Goes on after a part that came from disk.
+    fn read_on(
+        &self,
+        mut head: Vec<LogEntry>,
+        from: u64,
+        to: u64,
+        bytes_max: usize,
+    ) -> io::Result<Vec<LogEntry>> {
+        let used = head.iter().map(weight).sum::<usize>();
+        head.extend(self.read(from, to, bytes_max.saturating_sub(used).max(1))?);
+        Ok(head)
+    }
+}
+
+impl Memory {
+    fn first(&self) -> Option<u64> {
+        self.entries.front().map(|entry| entry.log_id.index)
+    }
+
+    fn len(&self) -> u64 {
+        self.entries.len() as u64
+    }
+
+    fn push(&mut self, entry: LogEntry) {
+        self.bytes += weight(&entry);
+        self.last = Some(entry.log_id);
+        self.entries.push_back(entry);
+    }
+
+    /// Drops the oldest entries that are on disk while there are too many bytes.
+    fn shed(&mut self) {
+        while self.bytes > MEMORY_BYTES_MAX {
+            match self.entries.front() {
+                Some(entry) if Some(entry.log_id.index) <= self.flushed => self.drop_front(),
+                _ => return,
+            }
+        }
+    }
+
+    fn drop_front(&mut self) {
+        if let Some(entry) = self.entries.pop_front() {
+            self.bytes -= weight(&entry);
+        }
+    }
+
+    fn truncate_after(&mut self, last: Option<LogId>) {
+        while self.entries.back().is_some_and(|entry| Some(entry.log_id) > last) {
+            if let Some(entry) = self.entries.pop_back() {
+                self.bytes -= weight(&entry);
+            }
+        }
+        self.last = last;
+        self.flushed = self.flushed.min(last.map(|id| id.index));
+    }
+
+    fn purge(&mut self, upto: LogId) {
+        while self.first().is_some_and(|index| index <= upto.index) {
+            self.drop_front();
+        }
+        self.purged = Some(upto);
+        self.last = self.last.max(Some(upto));
+    }
+}
+
+/// The identity of a file: written by whoever creates it, read by everybody after.
+fn founding<I: Serialize + DeserializeOwned>(
+    db: &Database,
+    identity: impl FnOnce() -> io::Result<I>,
+) -> io::Result<I> {
+    let txn = db.begin_write().map_err(engine)?;
+    let found = {
+        txn.open_table(LOG).map_err(engine)?;
+        let mut meta = txn.open_table(META).map_err(engine)?;
+        let stored = meta.get("identity").map_err(engine)?.map(|guard| guard.value().to_vec());
+        match stored {
+            Some(record) => return unseal(&record, "identity"),
+            None => {
+                let identity = identity()?;
+                meta.insert("identity", seal(&identity)?.as_slice()).map_err(engine)?;
+                identity
+            }
+        }
+    };
+    txn.commit().map_err(engine)?;
+    Ok(found)
+}
+
+/// Reads vote, marks and all entries, and checks that the log has no hole.
+fn load(db: &Database) -> io::Result<Memory> {
+    let mut memory = Memory::default();
+    let txn = db.begin_read().map_err(engine)?;
+    let meta = txn.open_table(META).map_err(engine)?;
+    let record = |name: &str| -> io::Result<Option<Vec<u8>>> {
+        Ok(meta.get(name).map_err(engine)?.map(|guard| guard.value().to_vec()))
+    };
+    let mark = |name| -> io::Result<Option<LogId>> {
+        record(name)?.map(|r| unseal::<LogIdForm>(&r, name).map(LogId::from)).transpose()
+    };
+    if let Some(vote) = record("vote")? {
+        memory.vote = Some(unseal::<VoteForm>(&vote, "vote")?.into());
+    }
+    memory.committed = mark("committed")?;
+    memory.purged = mark("purged")?;
+    memory.last = memory.purged;
+    let mut next = memory.purged.map_or(0, |id| id.index + 1);
+    let log = txn.open_table(LOG).map_err(engine)?;
+    for item in log.iter().map_err(engine)? {
+        let (index, record) = item.map_err(engine)?;
+        let entry = decode(index.value(), record.value())?;
+        if index.value() != next {
+            return Err(corrupt(format!("log: entry {next} is missing")));
+        }
+        next += 1;
+        memory.flushed = Some(index.value());
+        memory.push(entry);
+        memory.shed();
+    }
+    Ok(memory)
+}
+
+fn from_disk(db: &Database, from: u64, to: u64) -> io::Result<Vec<LogEntry>> {
+    if from >= to {
+        return Ok(Vec::new());
+    }
+    guarded(|| {
+        let txn = db.begin_read().map_err(engine)?;
+        let log = txn.open_table(LOG).map_err(engine)?;
+        let range = log.range(from..to).map_err(engine)?;
+        let one = |item: Result<_, redb::StorageError>| {
+            let (index, record): (redb::AccessGuard<u64>, redb::AccessGuard<&[u8]>) =
+                item.map_err(engine)?;
+            decode(index.value(), record.value())
+        };
+        range.map(one).collect()
+    })
+}
+
+fn decode(index: u64, record: &[u8]) -> io::Result<LogEntry> {
+    let form: EntryForm = unseal(record, "log entry")?;
+    if form.id.index != index {
+        return Err(corrupt(format!("log entry {index} says it is {}", form.id.index)));
+    }
+    LogEntry::try_from(form).map_err(corrupt)
+}
+
+/// Takes all that waits, up to a bound, writes it in one transaction, then tells everybody.
+/// After a failure nothing is written any more: what is on disk then is not known.
+fn write_loop(store: &Store, memory: &RwLock<Memory>, queue: &mpsc::Receiver<Job>) {
+    let mut failed: Option<String> = None;
+    let mut committed = memory.read().committed;
+    while let Ok(first) = queue.recv() {
+        let mut bytes = first.write.weight();
+        let mut batch = vec![first];
+        while bytes < BATCH_BYTES_MAX {
+            let Ok(next) = queue.try_recv() else { break };
+            bytes += next.write.weight();
+            batch.push(next);
+        }
+        let mark = memory.read().committed;
+        let mark = mark.filter(|_| mark != committed);
+        let result = match &failed {
+            Some(text) => Err(io::Error::other(text.clone())),
+            None => guarded(|| write_batch(&store.db, &batch, mark)),
+        };
+        match &result {
+            Ok(()) => committed = mark.or(committed),
+            Err(error) if failed.is_none() => {
+                tracing::error!(%error, "the log cannot be written; the store stops");
+                failed = Some(error.to_string());
+            }
+            Err(_) => {}
+        }
+        finish(batch, memory, &result);
+    }
+}
+
+fn finish(batch: Vec<Job>, memory: &RwLock<Memory>, result: &io::Result<()>) {
+    let again = |error: &io::Error| io::Error::new(error.kind(), error.to_string());
+    if result.is_ok() {
+        let mut memory = memory.write();
+        for job in &batch {
+            if let Write::Append(entries) = &job.write {
+                let last = entries.last().map(|entry| entry.log_id.index);
+                // A later truncation may already have taken these entries back.
+                memory.flushed = memory.flushed.max(last).min(memory.last.map(|id| id.index));
+            }
+        }
+        memory.shed();
+    }
+    for job in batch {
+        let result = result.as_ref().map(|()| ()).map_err(again);
+        match job.done {
+            Done::Flushed(callback) => callback.io_completed(result),
+            Done::Told(tell) => drop(tell.send(result)),
+        }
+    }
+}
+
+fn write_batch(db: &Database, batch: &[Job], committed: Option<LogId>) -> io::Result<()> {
+    let txn = db.begin_write().map_err(engine)?;
+    {
+        let mut log = txn.open_table(LOG).map_err(engine)?;
+        let mut meta = txn.open_table(META).map_err(engine)?;
+        for job in batch {
+            match &job.write {
+                Write::Append(entries) => {
+                    for entry in entries {
+                        let record = seal(&EntryForm::from(entry))?;
+                        log.insert(entry.log_id.index, record.as_slice()).map_err(engine)?;
+                    }
+                }
+                Write::Vote(vote) => {
+                    let record = seal(&VoteForm::from(vote))?;
+                    meta.insert("vote", record.as_slice()).map_err(engine)?;
+                }
+                Write::TruncateAfter(last) => {
+                    let from = last.map_or(0, |last| last + 1);
+                    log.retain_in(from.., |_, _| false).map_err(engine)?;
+                }
+                Write::Purge(upto) => {
+                    log.retain_in(..=upto.index, |_, _| false).map_err(engine)?;
+                    let record = seal(&LogIdForm::from(upto))?;
+                    meta.insert("purged", record.as_slice()).map_err(engine)?;
+                }
+            }
+        }
+        if let Some(committed) = committed {
+            let record = seal(&LogIdForm::from(&committed))?;
+            meta.insert("committed", record.as_slice()).map_err(engine)?;
+        }
+    }
+    txn.commit().map_err(engine)
+}
+
+impl Write {
+    fn weight(&self) -> usize {
+        match self {
+            Write::Append(entries) => entries.iter().map(weight).sum(),
+            Write::Vote(_) | Write::TruncateAfter(_) | Write::Purge(_) => 64,
+        }
+    }
+}
+
+/// Runs engine code; a panic of its is damage to the file it did not expect.
+fn guarded<T>(work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let run = std::panic::AssertUnwindSafe(work);
+    std::panic::catch_unwind(run)
+        .unwrap_or_else(|_| Err(corrupt("the storage engine gave up on the file".into())))
+}
+
+fn engine(error: impl Into<redb::Error>) -> io::Error {
+    match error.into() {
+        redb::Error::Io(error) if is_full(&error) => io::Error::from(error.kind()),
+        redb::Error::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            corrupt("log: the file is cut short".into())
+        }
+        redb::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
+            corrupt(format!("log: {error}"))
+        }
+        error @ (redb::Error::Corrupted(_)
+        | redb::Error::UpgradeRequired(_)
+        | redb::Error::RepairAborted
+        | redb::Error::TableTypeMismatch { .. }
+        | redb::Error::TableDoesNotExist(_)) => corrupt(format!("log: {error}")),
+        error => io::Error::other(format!("log: {error}")),
+    }
+}
+
+fn stopped() -> io::Error {
+    io::Error::other("the log is closed")
+}
+
+impl RaftLogReader<Types> for Log {
+    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+        &mut self,
+        range: RB,
+    ) -> io::Result<Vec<LogEntry>> {
+        let from = match range.start_bound() {
+            Bound::Included(from) => *from,
+            Bound::Excluded(before) => before.saturating_add(1),
+            Bound::Unbounded => 0,
+        };
+        let to = match range.end_bound() {
+            Bound::Included(last) => last.saturating_add(1),
+            Bound::Excluded(to) => *to,
+            Bound::Unbounded => u64::MAX,
+        };
+        self.read(from, to, usize::MAX)
+    }
+
+    async fn limited_get_log_entries(&mut self, from: u64, to: u64) -> io::Result<Vec<LogEntry>> {
+        self.read(from, to, READ_BYTES_MAX)
+    }
+
+    async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
+        Ok(self.0.memory.read().vote)
+    }
+}
+
+impl RaftLogStorage<Types> for Log {
+    type LogReader = Log;
+
+    async fn get_log_state(&mut self) -> io::Result<LogState<Types>> {
+        let memory = self.0.memory.read();
+        Ok(LogState { last_purged_log_id: memory.purged, last_log_id: memory.last })
+    }
+
+    async fn get_log_reader(&mut self) -> Log {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
+        self.write(Write::Vote(*vote)).await?;
+        self.0.memory.write().vote = Some(*vote);
+        Ok(())
+    }
+
+    /// Kept in memory and written along with the next batch: it only shortens recovery.
+    async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
+        self.0.memory.write().committed = committed;
+        Ok(())
+    }
+
+    async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
+        Ok(self.0.memory.read().committed)
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<Types>) -> io::Result<()>
+    where
+        I: IntoIterator<Item = LogEntry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let entries: Vec<LogEntry> = entries.into_iter().collect();
+        {
+            let mut memory = self.0.memory.write();
+            entries.iter().for_each(|entry| memory.push(entry.clone()));
+        }
+        self.queue(Job { write: Write::Append(entries), done: Done::Flushed(callback) })
+    }
+
+    async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
+        self.0.memory.write().truncate_after(last);
+        self.write(Write::TruncateAfter(last.map(|id| id.index))).await
+    }
+
+    async fn purge(&mut self, upto: LogId) -> io::Result<()> {
+        self.0.memory.write().purge(upto);
+        self.write(Write::Purge(upto)).await
+    }
+}
+
+#[cfg(test)]
+#[path = "log_tests.rs"]
+mod tests;

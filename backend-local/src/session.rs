@@ -1,0 +1,289 @@
+//! A session as its holder has it: heartbeats on the member's own thread, and an honest clock.
+//!
+//! The holder never believes longer than the leader: each heartbeat that was answered moves
+//! `valid_until` to its send instant plus 99 % of the TTL, and at that instant the session is
+//! lost here whatever the servers think.
+
+use crate::clock::Clock;
+use crate::command::{Command, Home, Reply};
+use crate::handle::Core;
+use crate::node::Node;
+use async_trait::async_trait;
+use coord_api::{
+    Error, ErrorKind, Result, Session, SessionId, SessionOpts, SessionState, StrictHold, Txn,
+    TxnOutcome,
+};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+/// The session object; dropping it ends the session, best effort at once.
+#[derive(Debug)]
+pub struct LocalSession(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    id: u64,
+    ttl: Duration,
+    core: Arc<Core>,
+    state: watch::Sender<SessionState>,
+    /// Living guards that ask for logged heartbeats.
+    strict: AtomicUsize,
+    strict_changed: Notify,
+    /// The object is gone or closed: heartbeats end.
+    over: CancellationToken,
+    /// Whoever closes it ends it in the store.
+    closing: AtomicBool,
+}
+
+impl LocalSession {
+    pub async fn open(core: Arc<Core>, opts: SessionOpts) -> Result<LocalSession> {
+        let limits = core.limits().ttl;
+        let ttl = opts.ttl.clamp(limits.0, limits.1);
+        let home = Home { node: core.node.identity.node, incarnation: core.node.incarnation };
+        let open = Command::OpenSession {
+            ttl_ms: ttl.as_millis() as u64,
+            name: opts.name,
+            home: Some(home),
+        };
+        let sent = Instant::now();
+        let Reply::Done { revision } = core.propose(open, core.deadline(None)).await? else {
+            return Err(Error::none(ErrorKind::Internal));
+        };
+        let valid_until = sent + valid_for(ttl);
+        let inner = Arc::new(Inner {
+            id: revision,
+            ttl,
+            state: watch::Sender::new(SessionState::Alive { valid_until }),
+            strict: AtomicUsize::new(0),
+            strict_changed: Notify::new(),
+            over: core.closed.child_token(),
+            closing: AtomicBool::new(false),
+            core,
+        });
+        let beating = inner.core.tasks.track_future(keep_alive(inner.clone()));
+        inner.core.node.spawn(beating);
+        Ok(LocalSession(inner))
+    }
+}
+
+impl Drop for LocalSession {
+    fn drop(&mut self) {
+        self.0.over.cancel();
+    }
+}
+
+/// How long an answered heartbeat can be trusted, with a margin for clocks of different speed.
+fn valid_for(ttl: Duration) -> Duration {
+    ttl * 99 / 100
+}
+
+/// Beats until the session is lost or let go, then ends it in the store.
+async fn keep_alive(inner: Arc<Inner>) {
+    let mut clock = Clock::start();
+    let mut ended = inner.core.node.shared.sessions();
+    let mut next = Instant::now() + inner.ttl / 3;
+    loop {
+        tokio::select! {
+            () = inner.over.cancelled() => break,
+            () = tokio::time::sleep_until(next.min(inner.valid_until()).into()) => {}
+            _ = ended.changed() => {}
+            () = inner.strict_changed.notified() => {}
+        }
+        inner.discount(clock.slept());
+        if inner.ended_in_store().await || inner.valid_until() <= Instant::now() {
+            break;
+        }
+        let period = inner.ttl / if inner.is_strict() { 6 } else { 3 };
+        if Instant::now() < next && next <= Instant::now() + period {
+            continue;
+        }
+        next = Instant::now() + if inner.beat().await { period } else { inner.ttl / 12 };
+    }
+    inner.lose();
+    if inner.closing.load(Ordering::SeqCst) {
+        return;
+    }
+    end(&inner.core.node, inner.id, inner.core.deadline(None)).await.ok();
+}
+
+/// Ends a session in the store; harmless if it has ended.
+async fn end(node: &Node, id: u64, deadline: Instant) -> Result<()> {
+    if node.shared.state.read().session(id).is_none() && node.is_alone() {
+        return Ok(());
+    }
+    node.propose(Command::CloseSession { id }, deadline).await.map(drop)
+}
+
+impl Inner {
+    fn valid_until(&self) -> Instant {
+        self.state.borrow().valid_until().unwrap_or_else(Instant::now)
+    }
+
+    fn is_strict(&self) -> bool {
+        self.strict.load(Ordering::SeqCst) > 0
+    }
+
+    /// Time that the monotonic clock did not count has passed all the same.
+    fn discount(&self, slept: Duration) {
+        if slept.is_zero() {
+            return;
+        }
+        self.state.send_if_modified(|state| {
+            let valid_until = match state {
+                SessionState::Alive { valid_until } | SessionState::Suspended { valid_until } => {
+                    valid_until
+                }
+                SessionState::Lost => return false,
+            };
+            *valid_until = valid_until.checked_sub(slept).unwrap_or_else(Instant::now);
+            true
+        });
+    }
+
+    /// Whether the store says that the session has ended. A member that follows may not know of
+    /// a session that was just opened, so only what it has applied counts.
+    async fn ended_in_store(&self) -> bool {
+        let state = self.core.node.shared.state.read();
+        state.applied >= self.id && state.session(self.id).is_none()
+    }
+
+    /// One heartbeat; whether it was answered.
+    async fn beat(&self) -> bool {
+        let sent = Instant::now();
+        let deadline = sent + self.ttl / 3;
+        let beaten = tokio::select! {
+            () = self.over.cancelled() => return false,
+            beaten = async {
+                if self.is_strict() {
+                    self.core.node.beat(self.id, deadline).await
+                } else {
+                    self.core.node.touch(self.id, deadline).await
+                }
+            } => beaten,
+        };
+        match beaten {
+            Ok(()) => {
+                self.renew(sent);
+                true
+            }
+            Err(error) if error.kind == ErrorKind::SessionLost => {
+                self.lose();
+                false
+            }
+            Err(_) => {
+                self.state.send_if_modified(|state| match *state {
+                    SessionState::Alive { valid_until } => {
+                        *state = SessionState::Suspended { valid_until };
+                        true
+                    }
+                    _ => false,
+                });
+                false
+            }
+        }
+    }
+
+    /// A heartbeat sent at `sent` was answered; returns the new `valid_until`.
+    fn renew(&self, sent: Instant) -> Instant {
+        let fresh = sent + valid_for(self.ttl);
+        self.state.send_if_modified(|state| match *state {
+            SessionState::Alive { valid_until } | SessionState::Suspended { valid_until }
+                if valid_until > Instant::now() =>
+            {
+                *state = SessionState::Alive { valid_until: fresh.max(valid_until) };
+                true
+            }
+            _ => false,
+        });
+        fresh
+    }
+
+    fn lose(&self) {
+        self.state.send_if_modified(|state| {
+            let first = !state.is_lost();
+            *state = SessionState::Lost;
+            first
+        });
+    }
+
+    fn is_lost(&self) -> bool {
+        self.state.borrow().valid_until().is_none_or(|until| until <= Instant::now())
+    }
+}
+
+#[async_trait]
+impl Session for LocalSession {
+    fn id(&self) -> SessionId {
+        SessionId(self.0.id)
+    }
+
+    fn ttl(&self) -> Duration {
+        self.0.ttl
+    }
+
+    fn state(&self) -> watch::Receiver<SessionState> {
+        self.0.state.subscribe()
+    }
+
+    async fn txn(&self, txn: Txn) -> Result<TxnOutcome> {
+        if self.0.is_lost() {
+            return Err(Error::none(ErrorKind::SessionLost));
+        }
+        let mut state = self.0.state.subscribe();
+        let work = self.0.core.txn(txn, Some(self.0.id));
+        let done = tokio::select! {
+            done = work => done,
+            _ = state.wait_for(SessionState::is_lost) => {
+                return Err(Error::unknown(ErrorKind::SessionLost));
+            }
+        };
+        match done {
+            Ok(_) if self.0.is_lost() => Err(Error::unknown(ErrorKind::SessionLost)),
+            Err(error) if error.kind == ErrorKind::SessionLost => {
+                self.0.lose();
+                Err(error)
+            }
+            done => done,
+        }
+    }
+
+    async fn confirm(&self) -> Result<Instant> {
+        if self.0.is_lost() {
+            return Err(Error::none(ErrorKind::SessionLost));
+        }
+        let sent = Instant::now();
+        let deadline = self.0.core.deadline(None);
+        match self.0.core.node.beat(self.0.id, deadline).await {
+            Ok(()) => {
+                let fresh = self.0.renew(sent);
+                let lost = self.0.is_lost();
+                if lost { Err(Error::none(ErrorKind::SessionLost)) } else { Ok(fresh) }
+            }
+            Err(error) => {
+                if error.kind == ErrorKind::SessionLost {
+                    self.0.lose();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn hold_strict(&self) -> StrictHold {
+        self.0.strict.fetch_add(1, Ordering::SeqCst);
+        self.0.strict_changed.notify_one();
+        let inner = self.0.clone();
+        StrictHold::new(move || {
+            inner.strict.fetch_sub(1, Ordering::SeqCst);
+        })
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.0.closing.store(true, Ordering::SeqCst);
+        self.0.over.cancel();
+        self.0.lose();
+        end(&self.0.core.node, self.0.id, self.0.core.deadline(None)).await
+    }
+}
