@@ -14,13 +14,16 @@ pub mod program;
 pub mod brick;
 pub mod callback;
 pub mod cli;
+pub mod client;
 pub mod dict;
 pub mod dump;
 pub mod handshake;
 pub mod header;
+pub mod link;
 pub mod portmap;
 pub mod record;
 
+pub use client::{CallError, Client, Endpoint};
 pub use dict::Dict;
 pub use program::ProgramId;
 pub use xdr::{Xdr, XdrError};
