@@ -23,6 +23,8 @@ pub mod ops;
 
 pub mod cli;
 
+pub mod serve;
+
 pub mod boot;
 
 pub mod daemon;
