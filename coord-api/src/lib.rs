@@ -15,6 +15,7 @@ mod feed;
 mod hub;
 pub mod mem;
 mod names;
+mod recipes;
 mod session;
 mod txn;
 mod url;
@@ -28,6 +29,10 @@ pub use error::{Effect, Error, ErrorKind, Retry};
 pub use feed::{Feed, FeedStream, Signal, feed};
 pub use hub::{Hub, Ticket, Wants};
 pub use names::{Key, Prefix, Space, SpaceKind, escape, unescape};
+pub use recipes::{
+    Election, Follow, Freshness, HolderLoss, Image, LeaderView, Leadership, Lock, LockGuard,
+    Receipts, Resolved, View, ViewDiff,
+};
 pub use session::{Session, SessionId, SessionOpts, SessionState, StrictHold};
 pub use txn::{Compare, Fence, Op, Txn, TxnOutcome};
 pub use url::{Credentials, ServiceUrl, TlsFiles};
