@@ -13,9 +13,11 @@ pub mod budget;
 pub mod connection;
 pub mod dispatch;
 pub mod dump;
+pub mod handshake;
 pub mod listener;
 pub mod portmap;
 pub mod registry;
+pub mod specs;
 
 pub use dispatch::{Narrowed, Program, Reject, Table};
 pub use listener::{Listener, TcpEndpoint};
