@@ -17,6 +17,8 @@ pub mod host;
 
 pub mod membership;
 
+pub mod mirror;
+
 pub mod supervise;
 
 pub mod ops;
