@@ -19,12 +19,20 @@ const SHARED_STORAGE: &str = "gluster_shared_storage";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PrepareBrick {
     pub volume: String,
-    pub volume_id: Uuid,
     pub host: String,
     pub path: String,
     pub force: bool,
     /// `--wignore-partition`: a directory on the root file system will do.
     pub ignore_partition: bool,
+}
+
+/// A checked directory about to become a brick.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MarkBrick {
+    pub volume_id: Uuid,
+    pub host: String,
+    pub path: String,
+    pub force: bool,
 }
 
 /// What a node knows about a brick directory and the pool keeps.
@@ -74,7 +82,8 @@ pub fn overlaps(a: &str, b: &str) -> bool {
     inside(a, b) || inside(b, a)
 }
 
-pub fn prepare(fs: &dyn BrickFs, ask: &PrepareBrick) -> Result<(), String> {
+/// Makes the directory if it is missing and tells whether it can become a brick. Leaves no mark.
+pub fn check(fs: &dyn BrickFs, ask: &PrepareBrick) -> Result<(), String> {
     let created = match fs.mkdir(&ask.path, 0o755) {
         Ok(()) => true,
         Err(err) if err.kind() == io::ErrorKind::AlreadyExists => false,
@@ -85,7 +94,7 @@ pub fn prepare(fs: &dyn BrickFs, ask: &PrepareBrick) -> Result<(), String> {
             ));
         }
     };
-    let outcome = place_checks(fs, ask, created).and_then(|()| mark(fs, ask));
+    let outcome = place_checks(fs, ask, created).and_then(|()| content_checks(fs, ask));
     if outcome.is_err() && created {
         if let Err(err) = fs.remove_tree(&ask.path) {
             tracing::warn!(path = ask.path, %err, "a directory made for a refused brick stays");
@@ -132,8 +141,8 @@ fn place_checks(fs: &dyn BrickFs, ask: &PrepareBrick, created: bool) -> Result<(
     Ok(())
 }
 
-/// Extended attributes work, nobody else's brick is here or above; then make it ours.
-fn mark(fs: &dyn BrickFs, ask: &PrepareBrick) -> Result<(), String> {
+/// Extended attributes work, and nobody else's brick is here or above.
+fn content_checks(fs: &dyn BrickFs, ask: &PrepareBrick) -> Result<(), String> {
     let (host, path) = (&ask.host, &ask.path);
     fs.set_xattr(path, TEST, b"working\0", false).map_err(|err| {
         format!(
@@ -152,9 +161,21 @@ fn mark(fs: &dyn BrickFs, ask: &PrepareBrick) -> Result<(), String> {
             false => format!("parent directory {dir} is already part of a volume"),
         });
     }
-    fs.set_xattr(path, VOLUME_ID, ask.volume_id.as_bytes(), !ask.force).map_err(|err| {
-        format!("Failed to set extended attributes {VOLUME_ID}, reason: {}", reason(&err))
-    })?;
+    Ok(())
+}
+
+/// Makes a checked directory the volume's: its volume-id, and `.glusterfs`. Doing it twice is
+/// harmless; another volume's id is an error unless forced.
+pub fn mark(fs: &dyn BrickFs, mark: &MarkBrick) -> Result<(), String> {
+    let (host, path, id) = (&mark.host, &mark.path, mark.volume_id.as_bytes());
+    match fs.set_xattr(path, VOLUME_ID, id, !mark.force) {
+        Err(_) if check_volume_id(fs, path, id) == VolumeIdCheck::Ours => {}
+        Err(err) => {
+            let why = reason(&err);
+            return Err(format!("Failed to set extended attributes {VOLUME_ID}, reason: {why}"));
+        }
+        Ok(()) => {}
+    }
     match fs.mkdir(&format!("{path}/.glusterfs"), 0o600) {
         Err(err) if err.kind() != io::ErrorKind::AlreadyExists => Err(format!(
             "Failed to create .glusterfs directory for brick {host}:{path}. Reason : {} ",
@@ -162,6 +183,17 @@ fn mark(fs: &dyn BrickFs, ask: &PrepareBrick) -> Result<(), String> {
         )),
         _ => Ok(()),
     }
+}
+
+/// Takes the volume's mark back: its id, and `.glusterfs` if nothing is in it. The directory stays.
+pub fn unmark(fs: &dyn BrickFs, path: &str, volume_id: Uuid) -> Result<(), String> {
+    if check_volume_id(fs, path, volume_id.as_bytes()) != VolumeIdCheck::Ours {
+        return Ok(());
+    }
+    // In use by a brick if not empty, and then no longer ours to remove.
+    let _kept = fs.remove_empty_dir(&format!("{path}/.glusterfs"));
+    fs.remove_xattr(path, VOLUME_ID)
+        .map_err(|err| format!("Failed to remove {VOLUME_ID} from {path}: {}", reason(&err)))
 }
 
 /// The first directory, from `path` up to `/`, that carries a brick's attributes.
@@ -302,12 +334,18 @@ mod tests {
     fn ask(path: &str) -> PrepareBrick {
         PrepareBrick {
             volume: "v".into(),
-            volume_id: ID,
             host: "h".into(),
             path: path.into(),
             force: false,
             ignore_partition: false,
         }
+    }
+
+    /// Check, and mark if that went well.
+    fn prepare(fs: &MemFs, ask: &PrepareBrick) -> Result<(), String> {
+        super::check(fs, ask)?;
+        let PrepareBrick { host, path, force, .. } = ask.clone();
+        mark(fs, &MarkBrick { volume_id: ID, host, path, force })
     }
 
     fn check(fs: &MemFs, ask: PrepareBrick, want: &str) {
@@ -360,6 +398,30 @@ mod tests {
     fn the_shared_storage_volume_may_lie_in_the_working_directory() {
         let volume = "gluster_shared_storage".to_owned();
         check(&machine(), PrepareBrick { volume, ..ask("/var/lib/glusterd/b") }, "");
+    }
+
+    #[test]
+    fn a_check_leaves_no_mark_and_a_mark_can_be_taken_back() {
+        let fs = machine();
+        super::check(&fs, &ask("/m/b")).unwrap();
+        assert!(fs.lstat("/m/b").unwrap().is_dir);
+        let missing = |fs: &MemFs| {
+            matches!(check_volume_id(fs, "/m/b", ID.as_bytes()), VolumeIdCheck::Missing(_))
+        };
+        assert!(missing(&fs));
+        let ours = MarkBrick { volume_id: ID, host: "h".into(), path: "/m/b".into(), force: false };
+        mark(&fs, &ours).unwrap();
+        mark(&fs, &ours).unwrap();
+        let foreign = MarkBrick { volume_id: Uuid::from_u128(9), ..ours };
+        assert_eq!(
+            mark(&fs, &foreign).unwrap_err(),
+            "Failed to set extended attributes trusted.glusterfs.volume-id, reason: File exists"
+        );
+        unmark(&fs, "/m/b", Uuid::from_u128(9)).unwrap();
+        assert!(!missing(&fs), "another volume's id is not ours to take");
+        unmark(&fs, "/m/b", ID).unwrap();
+        assert!(missing(&fs) && fs.lstat("/m/b/.glusterfs").is_err());
+        super::check(&fs, &ask("/m/b")).unwrap();
     }
 
     #[test]

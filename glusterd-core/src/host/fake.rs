@@ -3,11 +3,11 @@
 //! For tests of everything above this room. Nothing here may look at the real machine; chance
 //! comes from the seed alone.
 
-use super::brick_dir::{check_start, check_volume_id, mount_dir, mount_root, prepare};
+use super::brick_dir::{check, check_start, check_volume_id, mark, mount_dir, mount_root, unmark};
 use super::fs::{BrickFs, MemFs, MemNode};
 use super::{
-    BrickPlace, BrickReady, Command, Dirs, Exit, FsDetail, HookRun, Host, PrepareBrick, Process,
-    ProcessRef, Signal, StartBrick, VolumeIdCheck,
+    BrickPlace, BrickReady, Command, Dirs, Exit, FsDetail, HookRun, Host, MarkBrick, PrepareBrick,
+    Process, ProcessRef, Signal, StartBrick, VolumeIdCheck,
 };
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::time::Duration;
 use tokio::sync::watch;
+use uuid::Uuid;
 
 /// What goes wrong, and how often.
 #[derive(Clone, Debug, Default)]
@@ -181,8 +182,8 @@ impl Host for FakeHost {
         &self.dirs
     }
 
-    async fn prepare_brick(&self, ask: &PrepareBrick) -> Result<BrickPlace, String> {
-        prepare(&self.fs, ask)?;
+    async fn check_brick(&self, ask: &PrepareBrick) -> Result<BrickPlace, String> {
+        check(&self.fs, ask)?;
         let text = |err: io::Error| err.to_string();
         let root = mount_root(&self.fs, &ask.path).map_err(text)?;
         Ok(BrickPlace {
@@ -190,6 +191,14 @@ impl Host for FakeHost {
             mount_dir: mount_dir(&ask.path, &root),
             fsid: self.fs.fsid(&ask.path).map_err(text)?,
         })
+    }
+
+    async fn mark_brick(&self, ask: &MarkBrick) -> Result<(), String> {
+        mark(&self.fs, ask)
+    }
+
+    async fn unmark_brick(&self, path: &str, volume_id: Uuid) -> Result<(), String> {
+        unmark(&self.fs, path, volume_id)
     }
 
     async fn check_brick_start(&self, ask: &StartBrick) -> Result<BrickReady, String> {

@@ -26,6 +26,7 @@ pub trait BrickFs {
     fn set_xattr(&self, path: &str, name: &str, value: &[u8], create: bool) -> io::Result<()>;
     fn remove_xattr(&self, path: &str, name: &str) -> io::Result<()>;
     fn remove_tree(&self, path: &str) -> io::Result<()>;
+    fn remove_empty_dir(&self, path: &str) -> io::Result<()>;
 }
 
 /// The kernel's.
@@ -73,6 +74,10 @@ impl BrickFs for RealFs {
 
     fn remove_tree(&self, path: &str) -> io::Result<()> {
         std::fs::remove_dir_all(path)
+    }
+
+    fn remove_empty_dir(&self, path: &str) -> io::Result<()> {
+        std::fs::remove_dir(path)
     }
 }
 
@@ -175,5 +180,14 @@ impl BrickFs for MemFs {
         let below = format!("{path}/");
         self.nodes.lock().retain(|known, _| known != path && !known.starts_with(&below));
         Ok(())
+    }
+
+    fn remove_empty_dir(&self, path: &str) -> io::Result<()> {
+        let below = format!("{path}/");
+        let mut nodes = self.nodes.lock();
+        if nodes.keys().any(|known| known.starts_with(&below)) {
+            return Err(Errno::NOTEMPTY.into());
+        }
+        nodes.remove(path).map(drop).ok_or(Errno::NOENT.into())
     }
 }

@@ -13,7 +13,9 @@ mod hooks;
 mod process;
 mod real;
 
-pub use brick_dir::{BrickPlace, BrickReady, PrepareBrick, StartBrick, VolumeIdCheck, overlaps};
+pub use brick_dir::{
+    BrickPlace, BrickReady, MarkBrick, PrepareBrick, StartBrick, VolumeIdCheck, overlaps,
+};
 pub use dirs::{Dirs, LOG_DEFAULT, RUN_DEFAULT, WORK_DEFAULT};
 pub use fs::BrickFs;
 pub use fs_detail::FsDetail;
@@ -25,6 +27,7 @@ use async_trait::async_trait;
 use std::fmt;
 use std::io;
 use std::time::Duration;
+use uuid::Uuid;
 
 /// What the daemon asks of the machine it runs on.
 ///
@@ -34,11 +37,23 @@ use std::time::Duration;
 pub trait Host: fmt::Debug + Send + Sync + 'static {
     fn dirs(&self) -> &Dirs;
 
-    /// Makes `ask.path` a brick directory of the volume, or says why it cannot be one.
+    /// Whether `ask.path` may become a brick; makes the directory, leaves no other mark.
     ///
     /// # Errors
     /// Stock's text. A directory made by this call is removed again.
-    async fn prepare_brick(&self, ask: &PrepareBrick) -> Result<BrickPlace, String>;
+    async fn check_brick(&self, ask: &PrepareBrick) -> Result<BrickPlace, String>;
+
+    /// Makes a checked directory the volume's brick. Doing it twice is harmless.
+    ///
+    /// # Errors
+    /// Stock's text.
+    async fn mark_brick(&self, mark: &MarkBrick) -> Result<(), String>;
+
+    /// Takes the volume's mark back, if it is there.
+    ///
+    /// # Errors
+    /// A text for the log.
+    async fn unmark_brick(&self, path: &str, volume_id: Uuid) -> Result<(), String>;
 
     /// Whether the brick may be started; with force a lost volume-id is put back.
     ///

@@ -1,8 +1,8 @@
 //! The machine itself.
 
 use super::brick_dir::{
-    BrickPlace, BrickReady, PrepareBrick, StartBrick, VolumeIdCheck, check_start, check_volume_id,
-    mount_dir, mount_root, prepare, reason,
+    BrickPlace, BrickReady, MarkBrick, PrepareBrick, StartBrick, VolumeIdCheck, check, check_start,
+    check_volume_id, mark, mount_dir, mount_root, reason, unmark,
 };
 use super::fs::{BrickFs, RealFs};
 use super::hooks::{SCRIPT_BOUND, is_script};
@@ -11,6 +11,7 @@ use super::{Command, Dirs, Exit, FsDetail, HookRun, Host, Process, ProcessRef, S
 use async_trait::async_trait;
 use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use uuid::Uuid;
 
 /// Scripts of one folder that are run; more than that is no folder of hooks.
 const SCRIPTS_MAX: usize = 256;
@@ -44,16 +45,26 @@ impl Host for RealHost {
         &self.dirs
     }
 
-    async fn prepare_brick(&self, ask: &PrepareBrick) -> Result<BrickPlace, String> {
+    async fn check_brick(&self, ask: &PrepareBrick) -> Result<BrickPlace, String> {
         let ask = ask.clone();
         blocking(move || {
-            prepare(&RealFs, &ask)?;
+            check(&RealFs, &ask)?;
             place(&ask.path).map_err(|err| {
                 let (host, path, why) = (&ask.host, &ask.path, reason(&err));
                 format!("Failed to find the mount of brick {host}:{path}. Reason : {why}")
             })
         })
         .await
+    }
+
+    async fn mark_brick(&self, ask: &MarkBrick) -> Result<(), String> {
+        let ask = ask.clone();
+        blocking(move || mark(&RealFs, &ask)).await
+    }
+
+    async fn unmark_brick(&self, path: &str, volume_id: Uuid) -> Result<(), String> {
+        let path = path.to_owned();
+        blocking(move || unmark(&RealFs, &path, volume_id)).await
     }
 
     async fn check_brick_start(&self, ask: &StartBrick) -> Result<BrickReady, String> {
@@ -302,18 +313,22 @@ mod tests {
         let path = format!("{}/b", dir.path().display());
         let ask = PrepareBrick {
             volume: "v".into(),
-            volume_id: uuid::Uuid::from_u128(5),
             host: "h".into(),
             path: path.clone(),
             force: true,
             ignore_partition: false,
         };
         let host = host_in(dir.path());
-        match host.prepare_brick(&ask).await {
+        let volume_id = Uuid::from_u128(5);
+        match host.check_brick(&ask).await {
             Ok(place) => {
+                let (host_name, path) = (ask.host.clone(), path.clone());
+                let mark = MarkBrick { volume_id, host: host_name, path, force: false };
+                host.mark_brick(&mark).await.unwrap();
+                let path = mark.path;
                 assert_eq!(place.real_path, path);
                 assert!(path.ends_with(&place.mount_dir));
-                let ours = host.check_volume_id(&path, ask.volume_id.as_bytes()).await;
+                let ours = host.check_volume_id(&path, volume_id.as_bytes()).await;
                 assert_eq!(ours, VolumeIdCheck::Ours);
             }
             Err(text) => {
