@@ -44,11 +44,8 @@ pub async fn load_or_create(host: &dyn Host) -> Result<Identity, IdentityError> 
         None => OP_VERSION_MAX,
         Some(text) => op_version(text),
     };
-    let identity = Identity {
-        node: node.unwrap_or_else(NodeId::fresh),
-        pool: pool(host).await?,
-        op_version,
-    };
+    let identity =
+        Identity { node: node.unwrap_or_else(NodeId::fresh), pool: pool(host).await?, op_version };
     if node.is_none() {
         let text = glusterd_info(&identity);
         write(host, &info, &text).await?;

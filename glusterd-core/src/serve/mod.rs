@@ -10,6 +10,7 @@
 //! the time a record, a first call or a write may take.
 
 pub mod budget;
+pub mod cli;
 pub mod connection;
 pub mod dispatch;
 pub mod dump;
