@@ -1,6 +1,8 @@
 //! Which procedure is which command; what is not served says so.
 
-use super::{create, delete, heal, info, small, start, stats, status, stop, upkeep};
+use super::{
+    create, delete, get, heal, info, reset, set, small, start, stats, status, stop, upkeep,
+};
 use crate::model::Refusal;
 use crate::ops::Operation;
 use crate::rpc::Dict;
@@ -33,7 +35,9 @@ pub const ROWS: &[Row] = &[
     row!(7, "DELETE_VOLUME", delete::Delete),
     row!(8, "START_VOLUME", start::Start),
     row!(9, "STOP_VOLUME", stop::Stop),
+    row!(12, "SET_VOLUME", set::SetVolume),
     row!(16, "LOG_ROTATE", upkeep::LogRotate),
+    row!(20, "RESET_VOLUME", reset::ResetVolume),
     row!(23, "PROFILE_VOLUME", stats::Stats),
     row!(27, "STATUS_VOLUME", status::Status),
     row!(31, "HEAL_VOLUME", heal::Heal),
@@ -42,6 +46,7 @@ pub const ROWS: &[Row] = &[
     row!(34, "CLRLOCKS_VOLUME", upkeep::ClearLocks),
     row!(36, "UUID_GET", small::UuidGet),
     row!(40, "BARRIER_VOLUME", upkeep::Barrier),
+    row!(41, "GET_VOL_OPT", get::GetOption),
 ];
 
 /// Known procedures without an implementation, with the command a user typed to get there.
@@ -49,12 +54,10 @@ pub const NOT_SERVED: &[(u32, &str)] = &[
     (1, "peer probe"),
     (2, "peer detach"),
     (11, "volume rebalance"),
-    (12, "volume set"),
     (13, "volume add-brick"),
     (14, "volume remove-brick"),
     (15, "volume replace-brick"),
     (19, "volume sync"),
-    (20, "volume reset"),
     (21, "system:: fsm log"),
     (22, "volume geo-replication"),
     (24, "volume quota"),
@@ -64,7 +67,6 @@ pub const NOT_SERVED: &[(u32, &str)] = &[
     (37, "system:: copy file"),
     (38, "system:: execute"),
     (39, "snapshot"),
-    (41, "volume get"),
     (42, "nfs-ganesha"),
     (43, "volume bitrot"),
     (44, "volume attach-tier"),
