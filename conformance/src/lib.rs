@@ -1,3 +1,25 @@
-//! See the crate's documentation.
+//! The conformance suite: what every Coordinator must do, as named cases any backend can run.
+//!
+//! A backend's test file is a [`Harness`] and `conformance::main(...)`. No backend is named here.
+//! A new case is an entry in its group's file under `cases`; it names the statements it proves.
 
+mod case;
+mod cases;
+mod dice;
+mod fold;
+mod harness;
+mod mem;
+mod run;
 pub mod servers;
+
+pub use case::{Case, Client, Ctx, Stop, Verdict};
+pub use dice::Dice;
+pub use fold::Fold;
+pub use harness::{Fault, Harness, Hooks, Need, Timing};
+pub use mem::MemHarness;
+pub use run::{Outcome, Runner, main, seed};
+
+/// Every case, in the order of its group.
+pub fn registry() -> impl Iterator<Item = &'static Case> {
+    cases::GROUPS.iter().flat_map(|group| group.iter())
+}

@@ -95,12 +95,13 @@ impl Mem {
         self.change(|state, now| {
             state.links.clear();
             state.clock_step_ms = 0;
-            if state.power != Power::On {
-                state.power = Power::On;
-                state.grant_full_ttl(now);
-                state.serve_parked();
-            }
+            state.power_on(now);
         });
+    }
+
+    /// Ends [`Mem::stop`] and [`Mem::pause`].
+    pub fn start(&self) {
+        self.change(State::power_on);
     }
 
     /// Ends the faults of one client.

@@ -253,8 +253,16 @@ impl State {
         self.late.iter().map(|(at, _)| *at).collect()
     }
 
+    pub fn power_on(&mut self, now: Instant) {
+        if self.power != Power::On {
+            self.power = Power::On;
+            self.grant_full_ttl(now);
+            self.serve_parked();
+        }
+    }
+
     /// What a paused server had in its socket takes effect when it goes on.
-    pub fn serve_parked(&mut self) {
+    fn serve_parked(&mut self) {
         for request in std::mem::take(&mut self.parked) {
             drop(self.commit(&request));
         }
