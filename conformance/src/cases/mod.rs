@@ -4,6 +4,8 @@ use crate::case::Case;
 
 mod key;
 mod kv;
+mod session;
 mod txn;
+mod watch;
 
-pub const GROUPS: &[&[Case]] = &[key::CASES, kv::CASES, txn::CASES];
+pub const GROUPS: &[&[Case]] = &[key::CASES, kv::CASES, txn::CASES, watch::CASES, session::CASES];
