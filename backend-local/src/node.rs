@@ -203,7 +203,10 @@ impl Node {
 
     /// Rings when leadership or membership may have changed; keeps nothing alive.
     pub fn leadership(&self) -> Leadership {
-        Leadership(self.raft.server_metrics())
+        let mut metrics = self.raft.server_metrics();
+        // A clone counts everything since the core's start as unseen.
+        drop(metrics.borrow_and_update());
+        Leadership(metrics)
     }
 
     /// All members, and whether each leads.
