@@ -135,9 +135,12 @@ impl Node {
 
     /// A lone member elects itself at once; one of several starts its clock.
     async fn start(self: Arc<Self>) -> Result<()> {
-        let mut voters = self.raft.voter_ids();
-        let alone = voters.next() == Some(self.identity.node) && voters.next().is_none();
-        drop(voters);
+        let me = self.identity.node;
+        // Asked of the core itself: its metrics may lag behind a cluster founded just now.
+        let voters = self.raft.with_raft_state(|state| {
+            state.membership_state.effective().voter_ids().collect::<Vec<u64>>()
+        });
+        let alone = voters.await.map_err(|fatal| fatal_error(&fatal))? == [me];
         self.alone.store(alone, Ordering::SeqCst);
         if alone {
             self.raft.trigger().elect(false).await.map_err(|fatal| fatal_error(&fatal))?;
