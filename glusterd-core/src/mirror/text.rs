@@ -227,13 +227,27 @@ pub const QUOTA_CONF: &str = "GlusterFS Quota conf | version: v1.2\n";
 mod tests {
     use super::*;
 
+    /// `info` and `cksum` files of a stock 10.3, of one block and of two, before and after 50400.
     #[test]
-    fn blocks_of_every_length() {
-        let check = |text: &str, op_version: u32, want: u32| {
-            assert_eq!(checksum(text, op_version), want, "{text:.20}")
+    fn checksums_are_stocks() {
+        let check = |info: &str, op_version: u32, want: &str| {
+            assert_eq!(cksum(info, op_version), want);
         };
-        check("", 100_000, 0);
-        check("a", 100_000, 0x0bb0_beba);
-        check("b=1\na=2\n", 100_000, checksum("a=2\nb=1\n", 100_000));
+        macro_rules! recorded {
+            ($name:literal, $end:literal) => {
+                include_str!(concat!("../../tests/fixtures/checksum/", $name, $end))
+            };
+        }
+        check(recorded!("v1-100000", ".info"), 100_000, recorded!("v1-100000", ".cksum"));
+        check(recorded!("r3-100000", ".info"), 100_000, recorded!("r3-100000", ".cksum"));
+        check(recorded!("v1-50000", ".info"), 50_000, recorded!("v1-50000", ".cksum"));
+        check(recorded!("r3-50000", ".info"), 50_000, recorded!("r3-50000", ".cksum"));
+    }
+
+    #[test]
+    fn short_texts_have_a_sum() {
+        assert_eq!(checksum("", 100_000), 0);
+        assert_eq!(checksum("a=", 100_000), 0x0bb0_beba);
+        assert_eq!(checksum("b=1\na=2\n", 100_000), checksum("a=2\nb=1\n", 100_000));
     }
 }
