@@ -20,6 +20,8 @@ mod stats;
 mod status;
 mod stop;
 mod table;
+#[cfg(test)]
+mod transcripts;
 mod upkeep;
 
 pub use args::{Args, no_such_volume};

@@ -4,8 +4,10 @@
 //! (`volgen`); what needs the host or a graph comes in as a value or a closure.
 
 mod address;
+mod apply;
 mod creation;
 mod facts;
+mod feature;
 mod get;
 mod help;
 mod lookup;
@@ -19,14 +21,16 @@ mod set;
 mod table;
 mod value;
 
+pub use apply::{Change, apply_set};
 pub use creation::{refresh_op_versions, set_creation_defaults};
 pub use facts::{NodeFacts, OldClient};
+pub use feature::{disable_bitrot, disable_quota, enable_bitrot, enable_quota};
 pub use get::{Values, all_of_pool, all_of_volume, one_of_pool, one_of_volume};
 pub use help::{help_text, help_xml};
 pub use lookup::{find, resolve};
 pub use node::{Node, check_nodes, declaration};
 pub use opt::{Declared, Help, Opt, Range, Reset, Rule, Scope, Value};
 pub use reset::{ResetChange, ResetRequest, reset};
-pub use set::{Change, Graphs, Needs, Pool, Set, Target, apply_set, stage_set};
+pub use set::{Graphs, Needs, Pool, Set, Target, stage_set};
 pub use table::TABLE;
 pub use value::check_value;

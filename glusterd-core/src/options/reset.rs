@@ -4,10 +4,11 @@
 //! glusterd_options_reset, xlators/mgmt/glusterd/src/glusterd-op-sm.c:1500-1620, 2040-2400;
 //! glusterd_enable_default_options, glusterd-utils.c:12980 (v10.3).
 
+use super::apply::Change;
 use super::creation::refresh_op_versions;
 use super::lookup::{find, resolve, suggestion};
 use super::opt::Reset;
-use super::set::{Change, Pool, Target, scope};
+use super::set::{Pool, Target, scope};
 use crate::model::{Kind, Refusal, Status, Transport, Volume};
 
 /// A request of `volume reset`.

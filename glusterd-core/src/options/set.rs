@@ -1,24 +1,20 @@
-//! `volume set`: what is refused, and what changes.
+//! `volume set`: what is refused.
 //!
 //! Pure. Pairs are judged one after the other, each against the stored options alone, as stock
-//! does; then all are laid over them at once. The graphs and the node come in as `Graphs` and
-//! `NodeFacts`.
+//! does. The graphs and the node come in as `Graphs` and `NodeFacts`. What changes is in `apply`.
 //!
 //! Facts: glusterd_op_stage_set_volume, glusterd_op_set_volume,
 //! glusterd_op_set_all_volume_options, xlators/mgmt/glusterd/src/glusterd-op-sm.c:960-1500,
 //! 2520-3100 (v10.3).
 
-use super::creation::refresh_op_versions;
 use super::facts::NodeFacts;
 use super::get::POOL_KEYS;
-use super::lookup::{find, resolve, suggestion};
+use super::lookup::{resolve, suggestion};
 use super::number;
 use super::opt::{Opt, Scope};
 use super::rule::{Ground, check_rule, client_op_version, clients_understand, ruled};
 use super::value::check_value;
-use crate::model::{
-    Global, OP_VERSION_MAX, Refusal, Status, Transport, Volume, VolumeName, boolean,
-};
+use crate::model::{Global, OP_VERSION_MAX, Refusal, Status, Volume, VolumeName, boolean};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -50,14 +46,6 @@ pub trait Graphs {
     fn can_build(&self, volume: &Volume) -> bool;
 }
 
-/// Outcome of a change: records to replace.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Change {
-    /// With their versions counted up.
-    pub volumes: Vec<Volume>,
-    pub global: Option<Global>,
-}
-
 /// A request of `volume set`.
 #[derive(Clone, Copy, Debug)]
 pub struct Set<'a> {
@@ -70,8 +58,6 @@ pub struct Set<'a> {
 
 const SHARED_STORAGE: &str = "gluster_shared_storage";
 const NO_TEXT: &str = "Error, Validation Failed";
-const COMMIT_FAILED: &str =
-    "Commit failed on localhost. Please check the log file for more details.";
 
 /// What has to be asked of the nodes before `stage_set`, if anything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -228,7 +214,7 @@ fn of_another_command(
     }
 }
 
-fn ganesha_is_on(pool: &Pool<'_>) -> Result<(), String> {
+pub(super) fn ganesha_is_on(pool: &Pool<'_>) -> Result<(), String> {
     match pool.global.options.flag("nfs-ganesha") {
         Some(true) => Ok(()),
         _ => Err("The option nfs-ganesha should be enabled before setting ganesha.enable.".into()),
@@ -373,110 +359,4 @@ fn trash_dir(volume: &Volume, facts: &NodeFacts, value: &str) -> Result<(), Stri
         return Err("One or more bricks are down".into());
     }
     Ok(())
-}
-
-/// What a staged request makes true.
-///
-/// # Errors
-/// What stock finds only now: odd values of the odd three keys, graphs that cannot be built.
-pub fn apply_set(pool: &Pool<'_>, set: &Set<'_>, graphs: &dyn Graphs) -> Result<Change, Refusal> {
-    match set.target {
-        Target::Volume(volume) => apply_to_volume(pool, set, volume, graphs),
-        Target::Pool => apply_to_pool(pool, set),
-    }
-}
-
-fn apply_to_volume(
-    pool: &Pool<'_>,
-    set: &Set<'_>,
-    volume: &Volume,
-    graphs: &dyn Graphs,
-) -> Result<Change, Refusal> {
-    let mut volumes = vec![volume.clone()];
-    let mut op_version = pool.global.op_version;
-    for (typed, value) in set.pairs {
-        let opt = find_any(typed);
-        let key = opt.map_or(typed.as_str(), |opt| opt.key);
-        let target = &mut volumes[0];
-        match key {
-            "config.memory-accounting" if boolean(value).is_none() => {
-                return Err(Refusal::staged(COMMIT_FAILED));
-            }
-            "config.transport" => target.transport = transport(value, target.transport),
-            "ganesha.enable" => ganesha(pool, target, value)?,
-            _ => {}
-        }
-        if opt.is_some_and(|opt| opt.scope == Scope::EveryVolume) && volumes.len() == 1 {
-            let others = pool.volumes.values().filter(|other| other.name != volume.name);
-            volumes.extend(others.map(|other| Volume::clone(other)));
-        }
-        let reached = match opt {
-            Some(opt) if opt.scope == Scope::EveryVolume => volumes.len(),
-            _ => 1,
-        };
-        for volume in &mut volumes[..reached] {
-            volume.options.set(key, value.as_str());
-        }
-        op_version = op_version.max(opt.map_or(0, |opt| opt.op_version));
-    }
-    for volume in &mut volumes {
-        refresh_op_versions(volume);
-        volume.version += 1;
-        if !graphs.can_build(volume) {
-            return Err(Refusal::staged(COMMIT_FAILED));
-        }
-    }
-    let raised = op_version > pool.global.op_version;
-    let global = raised.then(|| Global { op_version, ..pool.global.clone() });
-    Ok(Change { volumes, global })
-}
-
-fn find_any(typed: &str) -> Option<&'static Opt> {
-    find(typed).or_else(|| resolve(typed).ok())
-}
-
-fn transport(value: &str, now: Transport) -> Transport {
-    Transport::parse(&value.to_ascii_lowercase()).unwrap_or(now)
-}
-
-fn ganesha(pool: &Pool<'_>, volume: &Volume, value: &str) -> Result<(), Refusal> {
-    match value {
-        "off" => Ok(()),
-        "on" if volume.options.value("ganesha.enable") == Some("on") => {
-            Err(Refusal::staged("ganesha.enable is already 'on'."))
-        }
-        "on" => ganesha_is_on(pool).map_err(Refusal::staged),
-        _ => Err(Refusal::staged("Invalid value for volume set command. Use on/off only.")),
-    }
-}
-
-/// Only the first pair counts; the others have been judged.
-fn apply_to_pool(pool: &Pool<'_>, set: &Set<'_>) -> Result<Change, Refusal> {
-    let (typed, value) = set.pairs.first().ok_or_else(|| Refusal::staged(COMMIT_FAILED))?;
-    let opt = find_any(typed).ok_or_else(|| Refusal::staged(COMMIT_FAILED))?;
-    let mut global = pool.global.clone();
-    if opt.key == "cluster.op-version" {
-        global.op_version = number::unsigned32(value).unwrap_or(global.op_version);
-        let volumes = pool.volumes.values().map(|v| raised(v, global.op_version)).collect();
-        return Ok(Change { volumes, global: Some(global) });
-    }
-    global.options.set(opt.key, value.as_str());
-    global.version += 1;
-    Ok(Change { volumes: vec![], global: Some(global) })
-}
-
-/// A volume as it is after the pool's op-version was raised.
-fn raised(volume: &Volume, op_version: u32) -> Volume {
-    let mut volume = volume.clone();
-    if op_version >= 30_900 {
-        if volume.options.flag("nfs.disable") != Some(false) {
-            volume.options.set("nfs.disable", "on");
-        }
-        let family = "transport.address-family";
-        if volume.transport == Transport::Tcp && !volume.options.contains(family) {
-            volume.options.set(family, "inet");
-        }
-    }
-    volume.version += 1;
-    volume
 }

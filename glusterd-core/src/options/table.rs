@@ -496,8 +496,8 @@ pub static TABLE: &[Opt] = &[
         help: Help::Translator("Cache statfs information of filesystem on the client"), ..OPT },
     Opt { key: "performance.xattr-cache-list", xlator: "performance/md-cache",
         option: "xattr-cache-list", client: true, op_version: 40_000,
-        declared: undefaulted(Value::Text),
-        help: Help::Translator("A comma separated list of xattrs that shall be cached by md-cache. The only wildcard allowed is '*'"),
+        declared: declared(Value::Text, ""),
+        help: Help::Map("A comma separated list of xattrs that shall be cached by md-cache. The only wildcard allowed is '*'"),
         ..OPT },
     Opt { key: "performance.nl-cache-pass-through", xlator: "performance/nl-cache",
         option: "pass-through", op_version: 40_100, declared: declared(Value::Bool, "false"),
@@ -1334,7 +1334,7 @@ pub static TABLE: &[Opt] = &[
     Opt { key: "delay-gen.delay-duration", xlator: "debug/delay-gen", option: "delay-duration",
         op_version: 31_300, declared: declared(Value::Int(Range::Any), "100000"), ..OPT },
     Opt { key: "delay-gen.enable", xlator: "debug/delay-gen", option: "enable", op_version: 31_300,
-        declared: undefaulted(Value::Text), ..OPT },
+        declared: declared(Value::Text, ""), ..OPT },
     Opt { key: "disperse.parallel-writes", xlator: "cluster/disperse", option: "parallel-writes",
         client: true, op_version: 31_300, declared: declared(Value::Bool, "on"), ..OPT },
     Opt { key: "disperse.quorum-count", xlator: "cluster/disperse", option: "quorum-count",
@@ -1404,3 +1404,48 @@ pub static TABLE: &[Opt] = &[
         option: "ensure-durability", client: true, op_version: 100_000,
         declared: declared(Value::Bool, "on"), ..OPT },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::super::{check_value, declaration};
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// Defaults that the translator's own type would refuse, in stock too.
+    const ODD_DEFAULTS: &[&str] =
+        &["performance.cache-priority", "cluster.server-quorum-type", "changelog.changelog-dir"];
+
+    #[test]
+    fn rows_make_sense() {
+        let mut seen = BTreeSet::new();
+        for opt in TABLE {
+            assert!(opt.key.contains('.') && !opt.key.ends_with('.'), "{}", opt.key);
+            assert!(opt.xlator.contains('/') || opt.xlator == "configuration", "{}", opt.key);
+            assert!(!opt.option.is_empty() && opt.op_version > 0, "{}", opt.key);
+            assert!(seen.insert((opt.key, opt.xlator, opt.special)), "{} twice", opt.key);
+        }
+        assert_eq!(TABLE.len(), 395);
+    }
+
+    #[test]
+    fn defaults_are_legal() {
+        let mut odd = Vec::new();
+        for opt in TABLE {
+            let Some(declared) = &opt.declared else { continue };
+            let legal = |value: &str| check_value(&declared.value, opt.option, value, &|_| true);
+            let defaults = opt.map_default.into_iter().chain(declared.default);
+            if defaults.map(legal).any(|judged| judged.is_err()) {
+                odd.push(opt.key);
+            }
+        }
+        assert_eq!(odd, ODD_DEFAULTS);
+    }
+
+    /// A plain option that its translator declares is judged under the name that volfiles give it.
+    #[test]
+    fn declared_options_are_judged() {
+        for opt in TABLE.iter().filter(|opt| opt.declared.is_some() && !opt.special) {
+            assert!(declaration(opt.xlator, opt.option).is_some(), "{}", opt.key);
+        }
+    }
+}

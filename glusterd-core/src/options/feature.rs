@@ -1,0 +1,41 @@
+//! Options that other commands set: quota and bit-rot detection.
+//!
+//! Each keeps the op-versions right; counting up `version` is the caller's, with everything else
+//! it changes. Facts: glusterd-quota.c:490-760, glusterd-bitrot.c:180-420 (v10.3).
+
+use super::creation::refresh_op_versions;
+use crate::model::Volume;
+
+/// `volume quota V enable`.
+pub fn enable_quota(volume: &mut Volume) {
+    let on = ["features.quota", "features.inode-quota", "features.quota-deem-statfs"];
+    on.iter().for_each(|key| volume.options.set(*key, "on"));
+    volume.quota_version += 1;
+    refresh_op_versions(volume);
+}
+
+/// `volume quota V disable`.
+pub fn disable_quota(volume: &mut Volume) {
+    volume.options.set("features.quota", "off");
+    volume.options.set("features.inode-quota", "off");
+    let gone =
+        ["soft-timeout", "hard-timeout", "alert-time", "default-soft-limit", "quota-deem-statfs"];
+    for name in gone {
+        volume.options.remove(&format!("features.{name}"));
+    }
+    refresh_op_versions(volume);
+}
+
+/// `volume bitrot V enable`.
+pub fn enable_bitrot(volume: &mut Volume) {
+    volume.options.set("features.bitrot", "on");
+    volume.options.set("features.scrub", "Active");
+    refresh_op_versions(volume);
+}
+
+/// `volume bitrot V disable`; the other bit-rot options stay.
+pub fn disable_bitrot(volume: &mut Volume) {
+    volume.options.set("features.bitrot", "off");
+    volume.options.set("features.scrub", "Inactive");
+    refresh_op_versions(volume);
+}
