@@ -384,6 +384,7 @@ mod tests {
         refused("--log-format=foo", 255, "glusterd: unknown log format foo");
         refused("--secure-mgmt=maybe", 255, "glusterd: unknown secure-mgmt setting \"maybe\"");
         refused("--global-threading=x", 255, "glusterd: Invalid value for global threading \"x\"");
+        refused("--mac-compat=zz", 255, "glusterd: invalid value \"zz\" for mac-compat");
         refused("--oom-score-adj=99999", 255, "glusterd: unknown oom_score_adj value 99999");
         refused(
             "a -N",

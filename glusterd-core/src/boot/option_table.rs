@@ -18,7 +18,7 @@ pub enum Takes {
 #[derive(Clone, Copy, Debug)]
 pub enum Check {
     Any,
-    /// on/off, yes/no, true/false, enable/disable, 1/0.
+    /// on/off, yes/no, true/false, enable/disable, 1/0. The value goes where `{}` is, or to the end.
     Bool(&'static str),
     BoolOrAuto(&'static str),
     /// An unsigned number within bounds; the second text is for one outside of them.
@@ -150,7 +150,7 @@ pub const OPTIONS: &[Row] = &[
     flag("aux-gfid-mount", NO_USE),
     switch("enable-ino32", "unknown enable-ino32 setting", NO_USE),
     flag("worm", NO_USE),
-    switch("mac-compat", "invalid value for mac-compat", NO_USE),
+    switch("mac-compat", "invalid value {} for mac-compat", NO_USE),
     value("brick-name", "BRICK-NAME", ""),
     value("brick-port", "BRICK-PORT", ""),
     switch("fopen-keep-cache", "unknown cache setting", NO_USE),
@@ -263,7 +263,11 @@ pub fn boolean(text: &str) -> Option<bool> {
 pub fn complaint(check: Check, text: &str) -> Option<String> {
     match check {
         Check::Any => None,
-        Check::Bool(wrong) => boolean(text).is_none().then(|| format!("{wrong} \"{text}\"")),
+        Check::Bool(_) if boolean(text).is_some() => None,
+        Check::Bool(wrong) if wrong.contains("{}") => {
+            Some(wrong.replace("{}", &format!("\"{text}\"")))
+        }
+        Check::Bool(wrong) => Some(format!("{wrong} \"{text}\"")),
         BoolOrAuto(wrong) => {
             (boolean(text).is_none() && text != "auto").then(|| format!("{wrong} \"{text}\""))
         }

@@ -1,0 +1,117 @@
+//! The same commands on stock's daemon and ours: texts, `--xml`, exit statuses and files.
+
+use std::time::Duration;
+
+use super::commands::SCRIPT;
+use super::normal::Normaliser;
+use super::sandbox::{Kind, Sandbox};
+
+/// Lines of `SCRIPT` where we differ on purpose, with the reason. A row that is not needed fails the test.
+const ON_PURPOSE: &[(&str, &str)] = &[];
+
+/// One step's result, normalised.
+fn outcome(sandbox: &Sandbox, names: &mut Normaliser, line: &str) -> Option<String> {
+    let done = match line.split_once(' ').unwrap_or((line, "")) {
+        ("@online", _) => {
+            online(sandbox);
+            return None;
+        }
+        ("@restart", _) => {
+            sandbox.end("TERM");
+            sandbox.start();
+            online(sandbox);
+            return None;
+        }
+        ("@quiet", line) => {
+            sandbox.gluster(line);
+            return None;
+        }
+        ("@sh", script) => sandbox.sh(script),
+        ("@files", volume) => sandbox.sh(&format!(
+            "cd /var/lib/glusterd/vols/{volume} && ls | sort && for f in info bricks/*; do echo == $f; cat $f; done"
+        )),
+        _ => sandbox.gluster(line),
+    };
+    let (out, err) = (names.apply(&done.out), names.apply(&done.err));
+    Some(format!("exit {}\n{out}\n{err}", done.exit))
+}
+
+/// Waits until no process of a started volume is offline.
+fn online(sandbox: &Sandbox) {
+    let up = |sandbox: &Sandbox| {
+        let done = sandbox.gluster("volume status all --xml");
+        done.exit == 0
+            && done.out.contains("<status>1</status>")
+            && !done.out.contains("<status>0</status>")
+    };
+    sandbox.until("every process online", Duration::from_secs(30), up);
+}
+
+fn transcript(kind: Kind, script: &[&str]) -> Vec<Option<String>> {
+    let sandbox = Sandbox::started(kind);
+    let mut names = Normaliser::default();
+    script.iter().map(|line| outcome(&sandbox, &mut names, line)).collect()
+}
+
+/// First lines that differ, stock's with `-`, ours with `+`.
+fn difference(stock: &str, ours: &str) -> String {
+    let (stock, ours): (Vec<&str>, Vec<&str>) = (stock.lines().collect(), ours.lines().collect());
+    let mut shown: Vec<String> = Vec::new();
+    for at in 0..stock.len().max(ours.len()) {
+        let (want, got) = (stock.get(at), ours.get(at));
+        if want != got && shown.len() < 12 {
+            shown.extend(want.map(|line| format!("    - {line}")));
+            shown.extend(got.map(|line| format!("    + {line}")));
+        }
+    }
+    shown.join("\n")
+}
+
+#[test]
+fn stock_and_ours_say_the_same() {
+    let (stock, ours) = std::thread::scope(|scope| {
+        let stock = scope.spawn(|| transcript(Kind::Stock, SCRIPT));
+        let ours = scope.spawn(|| transcript(Kind::Ours, SCRIPT));
+        (stock.join().unwrap(), ours.join().unwrap())
+    });
+    let mut faults = Vec::new();
+    let mut same = 0;
+    for ((line, stock), ours) in SCRIPT.iter().zip(&stock).zip(&ours) {
+        let (Some(stock), Some(ours)) = (stock, ours) else { continue };
+        let reason = ON_PURPOSE.iter().find(|(known, _)| known == line);
+        match (stock == ours, reason) {
+            (true, None) => same += 1,
+            (false, Some(_)) => {}
+            (true, Some((_, reason))) => {
+                faults.push(format!("{line}\n    is the same after all: {reason}"))
+            }
+            (false, None) => faults.push(format!("{line}\n{}", difference(stock, ours))),
+        }
+    }
+    assert!(
+        faults.is_empty(),
+        "\n{} the same, {} not:\n{}\n",
+        same,
+        faults.len(),
+        faults.join("\n")
+    );
+    assert!(same >= 60, "{same} lines compared");
+}
+
+/// The comparison itself: stock against stock, where it must find nothing.
+#[test]
+fn stock_says_the_same_twice() {
+    let script = [
+        "volume create d1 node1:/srv/b/d1 force",
+        "volume start d1",
+        "@online",
+        "volume status",
+        "volume info",
+        "volume status --xml",
+        "@files d1",
+        "volume set d1 x y",
+    ];
+    let (one, two) = (transcript(Kind::Stock, &script), transcript(Kind::Stock, &script));
+    assert_eq!(one, two);
+    assert!(one[0].as_deref().unwrap().contains("volume create: d1: success"), "{one:?}");
+}

@@ -1,0 +1,216 @@
+//! A machine of its own for one test: namespaces, folders in memory, a daemon of either kind.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Whose daemon is `glusterd` in the sandbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Stock,
+    Ours,
+}
+
+/// What a command did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// Exit status; 128 plus the signal's number when one killed it, 124 after a time-out.
+    pub exit: i32,
+    pub out: String,
+    pub err: String,
+}
+
+/// One command never takes longer than this, in seconds.
+const COMMAND_TIMEOUT_S: u32 = 90;
+/// A sandbox nobody ends ends itself after this, in seconds.
+const SANDBOX_TIMEOUT_S: u32 = 1500;
+
+/// PID 1 in there: it sets the scene, says so, and reaps what is orphaned.
+const SCENE: &str = r"
+exec 2>&1
+set -e
+mount --make-rprivate /
+keep=$(mktemp -d); cp -a /var/lib/glusterd/hooks /var/lib/glusterd/groups $keep
+for folder in /var/lib/glusterd /var/log/glusterfs /run /srv /mnt; do mount -t tmpfs tmpfs $folder; done
+cp -a $keep/. /var/lib/glusterd; rm -rf $keep
+mkdir -p /run/gluster /run/lock /srv/b /mnt/m
+ip link set lo up
+hostname node1
+printf '127.0.0.1 localhost\n127.0.0.1 node1\n127.0.0.2 node2\n' > /run/hosts
+mount --bind /run/hosts /etc/hosts
+cd /
+echo set
+set +e
+while :; do sleep 1000 & wait $!; done
+";
+
+pub struct Sandbox {
+    outer: Child,
+    /// PID 1 of the sandbox, as seen from outside.
+    init: u32,
+    kind: Kind,
+}
+
+impl Sandbox {
+    /// Sets the scene; no daemon runs yet.
+    pub fn new(kind: Kind) -> Sandbox {
+        assert!(nix::unistd::geteuid().is_root(), "real bricks and mounts need root");
+        for program in
+            ["/usr/sbin/glusterd", "/usr/sbin/gluster", "/usr/sbin/glusterfsd", "/dev/fuse"]
+        {
+            assert!(
+                Path::new(program).exists(),
+                "{program} is missing: scripts/debian-packages installs it"
+            );
+        }
+        let limit = SANDBOX_TIMEOUT_S.to_string();
+        let mut outer = Command::new("timeout")
+            .args(["--foreground", "--signal=KILL", &limit, "unshare"])
+            .args([
+                "--mount",
+                "--net",
+                "--pid",
+                "--ipc",
+                "--uts",
+                "--fork",
+                "--kill-child",
+                "--mount-proc",
+            ])
+            .args(["bash", "-c", SCENE])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            // unshare grumbles there; what the scene says goes to stdout.
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(outer.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "set\n", "the sandbox could not be set up");
+        let unshare = only_child(outer.id());
+        let init = only_child(unshare);
+        Sandbox { outer, init, kind }
+    }
+
+    /// A sandbox in which the daemon answers.
+    pub fn started(kind: Kind) -> Sandbox {
+        let sandbox = Sandbox::new(kind);
+        sandbox.start();
+        sandbox
+    }
+
+    /// Runs a script in bash; `glusterd` is the daemon of the sandbox's kind.
+    pub fn sh(&self, script: &str) -> Done {
+        let output = self.command(script).output().unwrap();
+        Done {
+            exit: output.status.code().unwrap_or(-1),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Starts a script and leaves it running.
+    pub fn spawn(&self, script: &str) -> Child {
+        self.command(script).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
+    fn command(&self, script: &str) -> Command {
+        let ours =
+            Path::new(env!("CARGO_BIN_EXE_glusterd")).parent().unwrap().display().to_string();
+        let stock = "/usr/sbin:/usr/bin:/sbin:/bin";
+        let path =
+            if self.kind == Kind::Ours { format!("{ours}:{stock}") } else { stock.to_owned() };
+        let mut command = Command::new("nsenter");
+        command
+            .args([
+                &format!("--target={}", self.init),
+                "--mount",
+                "--net",
+                "--pid",
+                "--ipc",
+                "--uts",
+                "--",
+            ])
+            .args(["timeout", "--kill-after=2", &COMMAND_TIMEOUT_S.to_string()])
+            .args(["bash", "-c", script])
+            .env_clear()
+            .envs([("PATH", path.as_str()), ("TZ", "UTC"), ("HOME", "/root"), ("LC_ALL", "C")])
+            .current_dir("/")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs `gluster --mode=script LINE`.
+    pub fn gluster(&self, line: &str) -> Done {
+        self.sh(&format!("gluster --mode=script {line}"))
+    }
+
+    /// The same, and it has to work.
+    pub fn must(&self, line: &str) -> String {
+        let done = self.gluster(line);
+        assert_eq!(done.exit, 0, "gluster {line}: {done:?}\n{}", self.log_tail());
+        done.out
+    }
+
+    /// Starts the daemon; returns when its parent process has.
+    pub fn start(&self) {
+        let done = self.sh("glusterd --pid-file=/run/glusterd.pid");
+        assert_eq!(done.exit, 0, "{done:?}\n{}", self.log_tail());
+    }
+
+    /// Sends the daemon a signal and waits until it is gone.
+    pub fn end(&self, signal: &str) {
+        let script = format!(
+            "pid=$(cat /run/glusterd.pid); kill -{signal} $pid; \
+             for i in $(seq 500); do [ -e /proc/$pid ] || exit 0; sleep 0.01; done; exit 1"
+        );
+        assert_eq!(self.sh(&script).exit, 0, "the daemon does not end on {signal}");
+    }
+
+    /// The last lines of the daemon's log, for a failure's message.
+    pub fn log_tail(&self) -> String {
+        self.sh("tail -n 25 /var/log/glusterfs/glusterd.log").out
+    }
+
+    /// A path in the sandbox, as seen from outside.
+    pub fn path(&self, inside: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{inside}", self.init))
+    }
+
+    /// The text of a file in the sandbox.
+    pub fn read(&self, inside: &str) -> String {
+        fs::read_to_string(self.path(inside)).unwrap_or_else(|error| panic!("{inside}: {error}"))
+    }
+
+    /// Asks again and again until the answer is yes, `limit` at most.
+    pub fn until(&self, what: &str, limit: Duration, mut ask: impl FnMut(&Sandbox) -> bool) {
+        let end = Instant::now() + limit;
+        while !ask(self) {
+            assert!(Instant::now() < end, "not within {limit:?}: {what}\n{}", self.log_tail());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        // PID 1 dead, the kernel ends everything else in there.
+        let init = nix::unistd::Pid::from_raw(self.init.cast_signed());
+        let _ = nix::sys::signal::kill(init, nix::sys::signal::Signal::SIGKILL);
+        let _ = self.outer.wait();
+    }
+}
+
+fn only_child(pid: u32) -> u32 {
+    let path = format!("/proc/{pid}/task/{pid}/children");
+    for _ in 0..200 {
+        if let Ok(child) = fs::read_to_string(&path).unwrap_or_default().trim().parse() {
+            return child;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    panic!("process {pid} has not one child");
+}
