@@ -167,7 +167,7 @@ pub(super) async fn exited(target: &ProcessRef, bound: Option<Duration>) -> bool
     let ended = async {
         match open(target) {
             Ok(None) => true,
-            Ok(Some(fd)) => match AsyncFd::with_interest(fd, Interest::READABLE) {
+            Ok(Some(fd)) => match registered(fd) {
                 // Readable: the process has ended.
                 Ok(fd) => fd.readable().await.is_ok(),
                 Err(err) => poll_exit(target, &err).await,
@@ -179,6 +179,12 @@ pub(super) async fn exited(target: &ProcessRef, bound: Option<Duration>) -> bool
         Some(bound) => tokio::time::timeout(bound, ended).await.unwrap_or(false),
         None => ended.await,
     }
+}
+
+// Deprecated for types that may lie about their descriptor; an OwnedFd does not.
+#[allow(deprecated)]
+fn registered(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(fd, Interest::READABLE)
 }
 
 /// Without a descriptor (none left, an old kernel) looking every second is what remains.
