@@ -2,13 +2,30 @@
 
 use crate::case::Case;
 
+mod cancel;
 mod elect;
+mod error;
+mod health;
 mod key;
 mod kv;
 mod lock;
+mod resync;
 mod session;
 mod txn;
+mod view;
 mod watch;
 
-pub const GROUPS: &[&[Case]] =
-    &[key::CASES, kv::CASES, txn::CASES, watch::CASES, session::CASES, elect::CASES, lock::CASES];
+pub const GROUPS: &[&[Case]] = &[
+    key::CASES,
+    kv::CASES,
+    txn::CASES,
+    watch::CASES,
+    resync::CASES,
+    session::CASES,
+    elect::CASES,
+    lock::CASES,
+    error::CASES,
+    cancel::CASES,
+    health::CASES,
+    view::CASES,
+];

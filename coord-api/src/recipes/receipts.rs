@@ -22,6 +22,9 @@ use tokio::time::{Instant, sleep, timeout_at};
 const VOID: &str = "void ";
 const RETRY_LEAST: Duration = Duration::from_millis(20);
 const RETRY_MOST: Duration = Duration::from_secs(1);
+/// One attempt to find out takes at most this part of the patience: its answer may be lost too,
+/// and must not cost all the others.
+const ATTEMPTS: u32 = 10;
 
 /// The slots of one process, which alone may use that owner name.
 pub struct Receipts {
@@ -149,7 +152,8 @@ impl Receipts {
                 slot.doubt = None;
                 Err(error)
             }
-            Err(_) => self.find_out(slot, id, deadline).await,
+            // The transaction's own timeout does not count against the patience for finding out.
+            Err(_) => self.find_out(slot, id, Instant::now() + self.patience).await,
         }
     }
 
@@ -204,6 +208,7 @@ impl Receipts {
         let mut pause = RETRY_LEAST;
         loop {
             let rest = deadline.saturating_duration_since(Instant::now());
+            let rest = rest.min(self.patience / ATTEMPTS);
             let txn = guarded(Txn::new(), slot).put(&slot.key, mark.clone()).within(rest);
             match self.coordinator.txn(txn).await {
                 Ok(TxnOutcome::Committed { versions, .. }) => {
