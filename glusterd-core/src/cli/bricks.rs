@@ -3,7 +3,7 @@
 //! Shared by every command that brings bricks: three rounds of questions, each a pure step.
 //! Facts: glusterd-volume-ops.c:864-1100, glusterd-utils.c:1405-1625, :8113, :14667 (v10.3).
 
-use crate::model::{BrickSpec, NodeId, PeerState, Refusal, VolumeId};
+use crate::model::{BrickSpec, NodeId, PeerState, Refusal};
 use crate::ops::{Answer, Ask, CheckedBrick, Cx, HostFacts, Question};
 use crate::store::View;
 use std::collections::BTreeMap;
@@ -31,7 +31,6 @@ pub struct PlacedBrick {
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
     pub volume: &'a str,
-    pub volume_id: VolumeId,
     pub bricks: &'a [BrickSpec],
     pub force: bool,
     /// Kind and size of a subvolume whose bricks should be on different nodes.
@@ -242,7 +241,6 @@ fn check_paths(wanted: &Wanted<'_>, nodes: &[NodeId]) -> Vec<Ask> {
                 node,
                 Question::CheckBricks {
                     volume: wanted.volume.to_owned(),
-                    volume_id: wanted.volume_id.0,
                     bricks,
                     force: wanted.force,
                     any_device: false,

@@ -96,14 +96,8 @@ impl Operation for Create {
             Kind::Replicate => Some(("replicate", self.layout.leaf())),
             Kind::Disperse => Some(("disperse", self.layout.leaf())),
         };
-        let volume_id = VolumeId(cx.fresh[0]);
-        let wanted = Wanted {
-            volume: &self.volume,
-            volume_id,
-            bricks: &self.bricks,
-            force: self.force,
-            spread,
-        };
+        let wanted =
+            Wanted { volume: &self.volume, bricks: &self.bricks, force: self.force, spread };
         match place_bricks(cx, wanted)? {
             BrickPlan::Ask(asks) => Ok(Step::Ask(asks)),
             BrickPlan::Ready(placed) => self.commit(cx, placed).map(Step::Commit),
@@ -143,6 +137,11 @@ impl Create {
         let name = volume.name.clone();
         Ok(Commit {
             edits: vec![Edit::PutVolume(Box::new(volume))],
+            then: marks(&placed, |bricks| Question::MarkBricks {
+                volume_id: id,
+                bricks,
+                force: self.force,
+            }),
             settle: vec![name.clone()],
             hooks: Some(Hooks { event: "create", pre: args.clone(), post: args }),
             if_unsettled: vec![Edit::DeleteVolume(name)],

@@ -12,15 +12,19 @@ use std::time::Duration;
 const RESOLVE_BOUND: Duration = Duration::from_secs(10);
 
 pub(super) async fn is_local(host: &str) -> io::Result<bool> {
-    let addresses = match host.parse::<IpAddr>() {
-        Ok(address) => vec![address],
-        Err(_) => resolve(host).await?,
-    };
+    let addresses = addresses(host).await?;
     if addresses.iter().any(is_loopback) {
         return Ok(true);
     }
     let own = own_addresses()?;
     Ok(addresses.iter().any(|address| own.contains(address)))
+}
+
+pub(super) async fn addresses(host: &str) -> io::Result<Vec<IpAddr>> {
+    match host.parse::<IpAddr>() {
+        Ok(address) => Ok(vec![address]),
+        Err(_) => resolve(host).await,
+    }
 }
 
 async fn resolve(host: &str) -> io::Result<Vec<IpAddr>> {

@@ -213,6 +213,10 @@ impl Host for FakeHost {
         Ok(path.to_owned())
     }
 
+    async fn is_directory(&self, path: &str) -> bool {
+        self.fs.lstat(path).is_ok_and(|found| found.is_dir)
+    }
+
     async fn fs_detail(&self, path: &str) -> io::Result<FsDetail> {
         self.fs.device(path)?;
         Ok(FsDetail {
@@ -316,6 +320,12 @@ impl Host for FakeHost {
 
     async fn is_local(&self, host: &str) -> io::Result<bool> {
         Ok(self.state.lock().local.contains(host))
+    }
+
+    /// Every name has an address of its own.
+    async fn addresses(&self, host: &str) -> io::Result<Vec<std::net::IpAddr>> {
+        let number = xxhash_rust::xxh64::xxh64(host.as_bytes(), 0) as u32;
+        Ok(vec![std::net::Ipv4Addr::from(0x0a00_0000 | (number & 0x00ff_ffff)).into()])
     }
 
     async fn run_hooks(&self, run: &HookRun) {

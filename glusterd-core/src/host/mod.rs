@@ -67,6 +67,9 @@ pub trait Host: fmt::Debug + Send + Sync + 'static {
     /// The path without links; a path that does not exist comes back as it is.
     async fn real_path(&self, path: &str) -> io::Result<String>;
 
+    /// Whether there is a directory at the path; what cannot be looked at is none.
+    async fn is_directory(&self, path: &str) -> bool;
+
     /// Device, type, options and space of the file system that holds `path`.
     async fn fs_detail(&self, path: &str) -> io::Result<FsDetail>;
 
@@ -120,6 +123,12 @@ pub trait Host: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// The name cannot be resolved, or not in time.
     async fn is_local(&self, host: &str) -> io::Result<bool>;
+
+    /// What the name resolves to, or the address itself.
+    ///
+    /// # Errors
+    /// The name cannot be resolved, or not in time.
+    async fn addresses(&self, host: &str) -> io::Result<Vec<std::net::IpAddr>>;
 
     /// Runs the scripts of one event one after another; failures are logged, as in stock.
     async fn run_hooks(&self, run: &HookRun);

@@ -82,6 +82,11 @@ impl Host for RealHost {
         blocking(move || real_path(&path)).await
     }
 
+    async fn is_directory(&self, path: &str) -> bool {
+        let path = path.to_owned();
+        blocking(move || std::fs::metadata(path).is_ok_and(|found| found.is_dir())).await
+    }
+
     async fn fs_detail(&self, path: &str) -> io::Result<FsDetail> {
         let path = path.to_owned();
         blocking(move || super::fs_detail::fs_detail(&path)).await
@@ -174,6 +179,10 @@ impl Host for RealHost {
 
     async fn is_local(&self, host: &str) -> io::Result<bool> {
         super::address::is_local(host).await
+    }
+
+    async fn addresses(&self, host: &str) -> io::Result<Vec<std::net::IpAddr>> {
+        super::address::addresses(host).await
     }
 
     async fn run_hooks(&self, run: &HookRun) {

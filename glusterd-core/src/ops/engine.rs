@@ -187,7 +187,10 @@ impl Engine {
         before: Sight,
         answers: Vec<Answered>,
     ) -> Result<Finished, Refusal> {
-        let unsettled = self.nodes.settle(revision, &commit.settle, run.until).await;
+        let mut unsettled = self.ask_after(run, &commit.then).await;
+        if unsettled.is_empty() || commit.if_unsettled.is_empty() {
+            unsettled.extend(self.nodes.settle(revision, &commit.settle, run.until).await);
+        }
         let left = run.until.saturating_duration_since(Instant::now());
         let sight = self.store.wait_for(revision, left).await.unwrap_or_else(|| self.store.sight());
         if !unsettled.is_empty() && !commit.if_unsettled.is_empty() {
@@ -200,14 +203,22 @@ impl Engine {
         Ok(Finished { before, sight, answers, unsettled, note: commit.note })
     }
 
+    async fn ask_after(&self, run: &Run, asks: &[Ask]) -> Vec<NodeFailed> {
+        let answers = join_all(asks.iter().map(|ask| self.nodes.ask(ask, run.until))).await;
+        let failed = |(ask, answer): (&Ask, Answer)| match answer {
+            Answer::Refused { text, .. } | Answer::Silent(text) => Some((ask.node, text)),
+            _ => None,
+        };
+        asks.iter().zip(answers).filter_map(failed).collect()
+    }
+
     /// Commits the plan's way back. Losing a race here means somebody has changed the volume
     /// since, and theirs is the newer will.
     async fn take_back(&self, run: &Run, sight: &Sight, commit: &Commit) {
         match self.store.commit(sight, &commit.if_unsettled).await {
             Ok(revision) => {
                 self.nodes.settle(revision, &commit.settle, run.until).await;
-                join_all(commit.after_take_back.iter().map(|ask| self.nodes.ask(ask, run.until)))
-                    .await;
+                self.ask_after(run, &commit.after_take_back).await;
             }
             Err(error) => {
                 tracing::warn!(%error, "could not take back a change that did not settle")

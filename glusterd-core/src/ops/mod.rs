@@ -3,10 +3,17 @@
 //! A command decides (`plan`, pure); the engine acts. There is no undo: before the commit nothing
 //! has happened that matters, after it nodes converge however often they crash.
 
+mod converge;
 mod engine;
+mod node;
+mod node_upkeep;
+mod processes;
 mod question;
 mod step;
 
+pub use converge::{Announce, Converger, Progress};
 pub use engine::{Engine, NodeFailed, Nodes};
+pub use node::{Clients, LocalNode};
+pub use processes::Processes;
 pub use question::*;
 pub use step::*;

@@ -12,16 +12,12 @@ pub enum Question {
     /// Which of the hosts are this node, at which addresses, and where do the paths really lie?
     /// Answer: `Located`.
     Locate { hosts: Vec<String>, paths: Vec<String> },
-    /// May these paths become bricks of the volume? Makes and marks them; a node unmarks what no
-    /// volume came to own. Answer: `Bricks`.
-    CheckBricks {
-        volume: String,
-        volume_id: Uuid,
-        bricks: Vec<(String, String)>,
-        force: bool,
-        any_device: bool,
-    },
-    /// The change that was to own them was taken back. Answer: `Done`.
+    /// May these paths become bricks? Creates missing directories; leaves no other mark.
+    /// Answer: `Bricks`.
+    CheckBricks { volume: String, bricks: Vec<(String, String)>, force: bool, any_device: bool },
+    /// Mark the brick roots as the volume's, after the commit. Answer: `Done`.
+    MarkBricks { volume_id: Uuid, bricks: Vec<(String, String)>, force: bool },
+    /// The change that marked them was taken back. Answer: `Done`.
     UnmarkBricks { volume_id: Uuid, bricks: Vec<(String, String)> },
     /// Are the directories of the local bricks what the volume says? Answer: `Done`.
     CheckStart { volume: String, force: bool },
@@ -149,7 +145,11 @@ impl Question {
             | Statedump { volume, .. }
             | RotateLog { volume, .. }
             | ClearLocks { volume, .. } => volume,
-            Locate { .. } | CheckBricks { .. } | UnmarkBricks { .. } | State { .. } => {
+            Locate { .. }
+            | MarkBricks { .. }
+            | CheckBricks { .. }
+            | UnmarkBricks { .. }
+            | State { .. } => {
                 return None;
             }
         };

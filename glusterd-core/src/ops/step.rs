@@ -65,6 +65,8 @@ impl Ask {
 #[derive(Debug, Default)]
 pub struct Commit {
     pub edits: Vec<Edit>,
+    /// Asked right after the commit, before settling; a refusal counts as not settled.
+    pub then: Vec<Ask>,
     /// Volumes whose processes and files the nodes must have brought in line before the reply.
     pub settle: Vec<VolumeName>,
     pub hooks: Option<Hooks>,

@@ -1,0 +1,219 @@
+//! Brings this node in line with the cluster image: files first, then clients told, then processes.
+//!
+//! Takes no input but the image, so a restart, a missed event and a retry are one path. Volumes
+//! converge side by side; one volume's changes in order.
+
+use super::processes::Processes;
+use crate::mirror::{Mirror, Observed};
+use crate::model::{BrickRef, VolumeName};
+use crate::store::{Store, View};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Tells everyone connected to fetch volfiles again.
+pub type Announce = Box<dyn Fn() + Send + Sync>;
+
+/// How far this node has come.
+#[derive(Clone, Debug, Default)]
+pub struct Progress {
+    /// Revision whose files are written.
+    pub files: u64,
+    /// Revision each volume's processes were last brought in line with, and what failed.
+    pub volumes: BTreeMap<VolumeName, (u64, Option<String>)>,
+}
+
+impl Progress {
+    /// Whether the volumes have been acted on at `revision`.
+    pub fn reached(&self, revision: u64, volumes: &[VolumeName]) -> bool {
+        let volume = |name| self.volumes.get(name).is_some_and(|(at, _)| *at >= revision);
+        self.files >= revision && volumes.iter().all(volume)
+    }
+}
+
+pub struct Converger {
+    store: Arc<Store>,
+    mirror: Mirror,
+    processes: Arc<dyn Processes>,
+    announce: Announce,
+    progress: watch::Sender<Progress>,
+    /// Volumes with a worker, and the newest image it has yet to act on.
+    busy: parking_lot::Mutex<BTreeMap<VolumeName, Option<Arc<View>>>>,
+    /// The mirror takes one writer at a time.
+    writing: tokio::sync::Mutex<()>,
+}
+
+impl fmt::Debug for Converger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Converger").finish_non_exhaustive()
+    }
+}
+
+impl Converger {
+    pub fn new(
+        store: Arc<Store>,
+        mirror: Mirror,
+        processes: Arc<dyn Processes>,
+        announce: Announce,
+    ) -> Arc<Converger> {
+        Arc::new(Converger {
+            store,
+            mirror,
+            processes,
+            announce,
+            progress: watch::Sender::default(),
+            busy: Default::default(),
+            writing: Default::default(),
+        })
+    }
+
+    pub fn progress(&self) -> watch::Receiver<Progress> {
+        self.progress.subscribe()
+    }
+
+    pub fn mirror(&self) -> &Mirror {
+        &self.mirror
+    }
+
+    /// Follows the image for ever. `first` is what the files on disk already say, if anything.
+    pub async fn run(self: Arc<Self>, first: Option<Arc<View>>) {
+        let mut sights = self.store.subscribe();
+        let mut last = first;
+        let mut started = false;
+        loop {
+            let view = sights.borrow_and_update().view.clone();
+            let changed = match (&last, started) {
+                (Some(old), true) => changed_volumes(old, &view),
+                (old, _) => all_volumes(old.as_deref(), &view),
+            };
+            started = true;
+            self.write(last.as_deref(), &view).await;
+            self.progress.send_modify(|progress| progress.files = view.revision);
+            for volume in changed {
+                self.bring_in_line(volume, view.clone());
+            }
+            last = Some(view);
+            if sights.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Files of the image; everyone is told only once they can be read.
+    async fn write(self: &Arc<Self>, old: Option<&View>, view: &Arc<View>) {
+        let _one_writer = self.writing.lock().await;
+        let (this, old, new) = (self.clone(), old.cloned(), view.clone());
+        let observed = self.observed(view);
+        let written =
+            tokio::task::spawn_blocking(move || this.mirror.apply(old.as_ref(), &new, &observed));
+        match written.await {
+            Ok(report) => self.after_writing(&report),
+            Err(error) => {
+                tracing::error!(%error, "the files of the configuration were not written")
+            }
+        }
+    }
+
+    fn after_writing(&self, report: &crate::mirror::Report) {
+        for damage in &report.damage {
+            tracing::error!(path = %damage.path.display(), reason = damage.reason, "file not written");
+        }
+        if report.changed_volfiles() {
+            (self.announce)();
+        }
+    }
+
+    fn observed(&self, view: &View) -> Observed {
+        let ports = self.processes.brick_ports();
+        let mut observed =
+            Observed { snapd_ports: self.processes.snapd_ports(), ..Observed::default() };
+        for ((_, path), port) in ports {
+            observed.brick_ports.insert(BrickRef { node: view.me, path }, port);
+        }
+        observed
+    }
+
+    /// Hands the image to the volume's worker, starting one if there is none.
+    fn bring_in_line(self: &Arc<Self>, volume: VolumeName, view: Arc<View>) {
+        let mut busy = self.busy.lock();
+        if let Some(waiting) = busy.get_mut(&volume) {
+            *waiting = Some(view);
+            return;
+        }
+        busy.insert(volume.clone(), None);
+        tokio::spawn(self.clone().work(volume, view));
+    }
+
+    async fn work(self: Arc<Self>, volume: VolumeName, mut view: Arc<View>) {
+        loop {
+            let failed = self.processes.converge(view.clone(), std::slice::from_ref(&volume)).await;
+            let failure =
+                failed.into_iter().find(|(name, _)| *name == volume).map(|(_, text)| text);
+            if let Some(text) = &failure {
+                tracing::error!(
+                    volume = volume.as_str(),
+                    text,
+                    "processes are not as they should be"
+                );
+            }
+            self.write_ports(&volume, &view).await;
+            let gone = view.volumes.get(&volume).is_none();
+            self.progress.send_modify(|progress| {
+                progress.volumes.insert(volume.clone(), (view.revision, failure));
+            });
+            let mut busy = self.busy.lock();
+            match busy.get_mut(&volume).and_then(Option::take) {
+                Some(newer) => view = newer,
+                None => {
+                    busy.remove(&volume);
+                    if gone {
+                        self.forget_later(volume, view.revision);
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Keeps the trace of a deleted volume long enough for whoever waits on it.
+    fn forget_later(self: &Arc<Self>, volume: VolumeName, revision: u64) {
+        let this = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(std::time::Duration::from_secs(300)).await;
+            this.progress.send_if_modified(|progress| {
+                let old = progress.volumes.get(&volume).is_some_and(|(at, _)| *at <= revision);
+                old && progress.volumes.remove(&volume).is_some()
+            });
+        });
+    }
+
+    /// Clients of a restarted daemon find bricks by the stored ports.
+    async fn write_ports(self: &Arc<Self>, volume: &VolumeName, view: &Arc<View>) {
+        let Some(volume) = view.volumes.get(volume).cloned() else { return };
+        let _one_writer = self.writing.lock().await;
+        let (this, observed) = (self.clone(), self.observed(view));
+        let written = tokio::task::spawn_blocking(move || this.mirror.observe(&volume, &observed));
+        if let Ok(report) = written.await {
+            self.after_writing(&report);
+        }
+    }
+}
+
+fn all_volumes(old: Option<&View>, new: &View) -> BTreeSet<VolumeName> {
+    let old = old.into_iter().flat_map(|view| view.volumes.keys());
+    old.chain(new.volumes.keys()).cloned().collect()
+}
+
+/// Volumes that differ, came or went; all of them if something of the pool has changed.
+fn changed_volumes(old: &View, new: &View) -> BTreeSet<VolumeName> {
+    if old.global != new.global || old.freshness != new.freshness {
+        return all_volumes(Some(old), new);
+    }
+    let differs = |name: &&VolumeName| match (old.volumes.get(*name), new.volumes.get(*name)) {
+        (Some(a), Some(b)) => !Arc::ptr_eq(a, b) && a != b,
+        _ => true,
+    };
+    let both = old.volumes.keys().chain(new.volumes.keys());
+    both.filter(differs).cloned().collect()
+}

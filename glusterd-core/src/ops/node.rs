@@ -1,0 +1,249 @@
+//! This node: answers questions from its host and its processes, and settles.
+//!
+//! Other nodes are reached through the coordinator; a question to one that is not there is
+//! answered as such.
+
+use super::converge::Converger;
+use super::engine::{NodeFailed, Nodes};
+use super::processes::Processes;
+use super::question::{Answer, CheckedBrick, HostFacts, Located, Question};
+use super::step::{Ask, Hooks};
+use crate::host::{HookQueue, HookRun, Host, MarkBrick, Phase, PrepareBrick, StartBrick};
+use crate::model::{Brick, NodeId, Volume, VolumeName, errno};
+use crate::rpc::Dict;
+use crate::store::Store;
+use async_trait::async_trait;
+use coord_api::Revision;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+/// Facts that only the listeners know.
+pub trait Clients: std::fmt::Debug + Send + Sync + 'static {
+    /// A connected client of the volume below the op-version, as `HOST:ID` and its version.
+    fn older_than(&self, volume: &str, op_version: u32) -> Option<(String, u32)>;
+
+    /// Asks the client at `host` with process `pid` for a state dump.
+    fn dump_state(&self, volume: &str, host: &str, pid: u32);
+}
+
+#[derive(Debug)]
+pub struct LocalNode {
+    pub me: NodeId,
+    pub store: Arc<Store>,
+    pub host: Arc<dyn Host>,
+    pub processes: Arc<dyn Processes>,
+    pub converger: Arc<Converger>,
+    pub post_hooks: HookQueue,
+    pub clients: Arc<dyn Clients>,
+    /// With a bind address only that one is this node, as for several daemons on one machine.
+    pub bind_address: Option<String>,
+}
+
+fn refused(text: impl Into<String>) -> Answer {
+    Answer::Refused { text: text.into(), errno: errno::INTERNAL }
+}
+
+#[async_trait]
+impl Nodes for LocalNode {
+    async fn ask(&self, ask: &Ask, until: Instant) -> Answer {
+        if ask.node != self.me {
+            return Answer::Silent(format!("Node {} cannot be asked", ask.node));
+        }
+        let answered = tokio::time::timeout_at(until, self.answer(&ask.question, until));
+        answered.await.unwrap_or_else(|_| Answer::Silent("This node did not answer in time".into()))
+    }
+
+    async fn settle(
+        &self,
+        revision: Revision,
+        volumes: &[VolumeName],
+        until: Instant,
+    ) -> Vec<NodeFailed> {
+        let mut progress = self.converger.progress();
+        let reached = progress.wait_for(|p| p.reached(revision.0, volumes));
+        match tokio::time::timeout_at(until, reached).await {
+            Ok(Ok(progress)) => {
+                let failure = |name| progress.volumes.get(name)?.1.clone();
+                volumes.iter().filter_map(failure).map(|text| (self.me, text)).collect()
+            }
+            _ => vec![(self.me, "This node has not settled in time".to_owned())],
+        }
+    }
+
+    async fn pre_hooks(&self, hooks: &Hooks) {
+        let args = hooks.pre.clone();
+        self.host.run_hooks(&HookRun { event: hooks.event, phase: Phase::Pre, args }).await;
+    }
+
+    fn post_hooks(&self, hooks: &Hooks) {
+        let args = hooks.post.clone();
+        self.post_hooks.push(HookRun { event: hooks.event, phase: Phase::Post, args });
+    }
+}
+
+impl LocalNode {
+    async fn answer(&self, question: &Question, until: Instant) -> Answer {
+        let bound = until.saturating_duration_since(Instant::now());
+        match question {
+            Question::Locate { hosts, paths } => self.locate(hosts, paths).await,
+            Question::CheckBricks { volume, bricks, force, any_device } => {
+                self.check_bricks(volume, bricks, *force, *any_device).await
+            }
+            Question::MarkBricks { volume_id, bricks, force } => {
+                self.mark(*volume_id, bricks, *force).await
+            }
+            Question::UnmarkBricks { volume_id, bricks } => self.unmark(*volume_id, bricks).await,
+            Question::CheckStart { volume, force } => self.check_start(volume, *force).await,
+            Question::Status { volume, detail } => self.status(volume, *detail).await,
+            Question::BrickOp { volume, path, procedure, name, input } => {
+                let input = Dict::decode_or_empty(input).unwrap_or_default();
+                let call = self.processes.call_brick(volume, path, *procedure, name, &input, bound);
+                dict_answer(call.await)
+            }
+            Question::ServiceOp { service, volume, procedure, name, input } => {
+                let input = Dict::decode_or_empty(input).unwrap_or_default();
+                let call =
+                    self.processes.call_service(service, volume, *procedure, name, &input, bound);
+                dict_answer(call.await)
+            }
+            other => self.answer_upkeep(other).await,
+        }
+    }
+
+    async fn locate(&self, hosts: &[String], paths: &[String]) -> Answer {
+        let mut located = Located::default();
+        for name in hosts {
+            let addresses = self.host.addresses(name).await.unwrap_or_default();
+            let is_me = self.is_me(name).await;
+            located.hosts.push(HostFacts {
+                name: name.clone(),
+                is_me,
+                addresses: addresses.iter().map(ToString::to_string).collect(),
+            });
+        }
+        for path in paths {
+            located.paths.push(self.host.real_path(path).await.unwrap_or_else(|_| path.clone()));
+        }
+        Answer::Located(located)
+    }
+
+    async fn is_me(&self, name: &str) -> bool {
+        let others: Vec<String> =
+            self.store.view().others().flat_map(|peer| peer.hostnames.clone()).collect();
+        if others.iter().any(|known| known == name) {
+            return false;
+        }
+        match &self.bind_address {
+            Some(mine) if mine == name => true,
+            _ => self.host.is_local(name).await.unwrap_or(false),
+        }
+    }
+
+    async fn check_bricks(
+        &self,
+        volume: &str,
+        bricks: &[(String, String)],
+        force: bool,
+        any_device: bool,
+    ) -> Answer {
+        let mut checked = Vec::with_capacity(bricks.len());
+        for (host, path) in bricks {
+            let ask = PrepareBrick {
+                volume: volume.to_owned(),
+                host: host.clone(),
+                path: path.clone(),
+                force,
+                ignore_partition: any_device,
+            };
+            match self.host.check_brick(&ask).await {
+                Ok(place) => checked.push(CheckedBrick {
+                    real_path: place.real_path,
+                    mount_dir: place.mount_dir,
+                    fsid: place.fsid,
+                    warning: None,
+                }),
+                Err(text) => return refused(text),
+            }
+        }
+        Answer::Bricks(checked)
+    }
+
+    async fn mark(&self, volume_id: Uuid, bricks: &[(String, String)], force: bool) -> Answer {
+        for (host, path) in bricks {
+            let mark = MarkBrick { volume_id, host: host.clone(), path: path.clone(), force };
+            if let Err(text) = self.host.mark_brick(&mark).await {
+                return refused(text);
+            }
+        }
+        Answer::Done
+    }
+
+    async fn unmark(&self, volume_id: Uuid, bricks: &[(String, String)]) -> Answer {
+        for (_, path) in bricks {
+            if let Err(text) = self.host.unmark_brick(path, volume_id).await {
+                tracing::warn!(path, text, "a brick mark of a volume that is not to be stays");
+            }
+        }
+        Answer::Done
+    }
+
+    async fn check_start(&self, volume: &str, force: bool) -> Answer {
+        let view = self.store.view();
+        let Some(volume) = view.volume(volume) else { return refused("no such volume") };
+        for (_, brick) in volume.local_bricks(self.me) {
+            if brick.snap_status < 0 {
+                continue;
+            }
+            if never_started(volume) {
+                self.mark_late(volume, brick).await;
+            }
+            let ask = StartBrick {
+                volume: volume.name.to_string(),
+                volume_id: volume.id.0,
+                host: brick.host.clone(),
+                path: brick.path.clone(),
+                force,
+            };
+            if let Err(text) = self.host.check_brick_start(&ask).await {
+                return refused(text);
+            }
+        }
+        Answer::Done
+    }
+
+    /// A crash between create's commit and its marks leaves a volume without them. What cannot be
+    /// marked is for the check that follows to say.
+    async fn mark_late(&self, volume: &Volume, brick: &Brick) {
+        let (host, path) = (brick.host.clone(), brick.path.clone());
+        let mark = MarkBrick { volume_id: volume.id.0, host, path, force: false };
+        if let Err(text) = self.host.mark_brick(&mark).await {
+            tracing::debug!(path = brick.path, text, "not marked");
+        }
+    }
+
+    async fn status(&self, volume: &str, detail: bool) -> Answer {
+        let mut status = self.processes.status(&self.store.view(), volume).await;
+        if detail {
+            for row in &mut status.bricks {
+                row.detail = self.detail(&row.path).await;
+            }
+        }
+        Answer::Status(status)
+    }
+}
+
+fn never_started(volume: &Volume) -> bool {
+    volume.start_epoch == 0
+}
+
+fn dict_answer(called: Result<Dict, String>) -> Answer {
+    match called {
+        Ok(dict) => Answer::Dict(dict.encode()),
+        Err(text) => refused(text),
+    }
+}
+
+/// A command to a running process may wait this long for its file system.
+pub(super) const UPKEEP_BOUND: Duration = Duration::from_secs(30);

@@ -1,0 +1,172 @@
+//! A node's answers to upkeep questions: dumps, logs, locks, facts behind option checks.
+//!
+//! Facts: glusterd-utils.c:8915-9205 (statedump), glusterd-log-ops.c (log rotate) (v10.3).
+
+use super::node::LocalNode;
+use super::question::{Answer, BrickDetail, Question};
+use crate::host::{Dirs, ProcessRef, Signal};
+use crate::model::{Brick, Volume, errno};
+use crate::options::{NodeFacts, OldClient};
+use std::time::Duration;
+
+/// Bricks read the options file when the signal reaches them.
+const DUMP_TIME: Duration = Duration::from_secs(1);
+
+fn refused(text: impl Into<String>) -> Answer {
+    Answer::Refused { text: text.into(), errno: errno::INTERNAL }
+}
+
+impl LocalNode {
+    pub(super) async fn answer_upkeep(&self, question: &Question) -> Answer {
+        match question {
+            Question::Statedump { volume, options, count } => {
+                self.statedump(volume, options, *count).await
+            }
+            Question::RotateLog { volume, brick } => self.rotate_log(volume, brick.as_ref()).await,
+            Question::OptionFacts { volume, directories, trash_dir, client_op_version } => {
+                let facts = self
+                    .option_facts(
+                        volume.as_deref(),
+                        directories,
+                        trash_dir.as_deref(),
+                        *client_op_version,
+                    )
+                    .await;
+                Answer::OptionFacts(facts)
+            }
+            other => refused(format!("This node cannot answer {other:?} yet")),
+        }
+    }
+
+    pub(super) async fn detail(&self, path: &str) -> Option<BrickDetail> {
+        let found = self.host.fs_detail(path).await.ok()?;
+        Some(BrickDetail {
+            total: found.total_bytes,
+            free: found.free_bytes,
+            block_size: found.block_size,
+            total_inodes: found.total_inodes.unwrap_or(0),
+            free_inodes: found.free_inodes.unwrap_or(0),
+            device: found.device,
+            fs_name: found.fs_name,
+            mount_options: found.mount_options,
+            inode_size: found.inode_size.unwrap_or_else(|| "N/A".to_owned()),
+        })
+    }
+
+    /// The process that serves a local brick, if it runs.
+    async fn brick_process(&self, volume: &Volume, brick: &Brick) -> Option<ProcessRef> {
+        let pid_file = self.host.dirs().brick_pid_file(&volume.name, brick);
+        let process = self.host.process_of(&pid_file).await?;
+        let marker = process.option("-S").or(process.option("--brick-name"))?.to_owned();
+        Some(ProcessRef { pid: process.pid, marker })
+    }
+
+    async fn statedump(&self, volume: &str, options: &str, count: u32) -> Answer {
+        let view = self.store.view();
+        let Some(volume) = view.volume(volume) else { return refused("no such volume") };
+        let words: Vec<&str> = options.split_ascii_whitespace().collect();
+        if let ["client", host, pid, ..] = words[..] {
+            if let Ok(pid) = pid.parse() {
+                self.clients.dump_state(volume.name.as_str(), host, pid);
+            }
+            return Answer::Done;
+        }
+        if words.contains(&"quotad") {
+            let pid_file = format!("{}/quotad/quotad.pid", self.host.dirs().run);
+            if let Some(process) = self.host.process_of(&pid_file).await {
+                let marker = "gluster/quotad".to_owned();
+                self.dump(ProcessRef { pid: process.pid, marker }, &words, count).await;
+            }
+            return Answer::Done;
+        }
+        for (_, brick) in volume.local_bricks(self.me) {
+            if let Some(process) = self.brick_process(volume, brick).await {
+                self.dump(process, &words, count).await;
+            }
+        }
+        Answer::Done
+    }
+
+    async fn dump(&self, process: ProcessRef, words: &[&str], count: u32) {
+        let path = Dirs::statedump_options(process.pid);
+        if count > 0 {
+            let text: String = words.iter().map(|word| format!("{word}=yes\n")).collect();
+            if let Err(error) = self.host.write(&path, text.as_bytes()).await {
+                tracing::warn!(path, %error, "the dump's options are not written");
+            }
+        }
+        if let Err(error) = self.host.signal(&process, Signal::Usr1).await {
+            tracing::warn!(pid = process.pid, %error, "no state dump");
+        }
+        tokio::time::sleep(DUMP_TIME).await;
+        if count > 0 {
+            let _gone_is_fine = self.host.unlink(&path).await;
+        }
+    }
+
+    async fn rotate_log(&self, volume: &str, wanted: Option<&(String, String)>) -> Answer {
+        let view = self.store.view();
+        let Some(volume) = view.volume(volume) else { return refused("no such volume") };
+        let stamp = self.host.unix_time_s();
+        for (_, brick) in volume.local_bricks(self.me) {
+            if wanted.is_some_and(|(host, path)| *host != brick.host || *path != brick.path) {
+                continue;
+            }
+            let log = self.host.dirs().brick_log(&brick.path);
+            if let Err(error) = self.host.rename(&log, &format!("{log}.{stamp}")).await {
+                tracing::warn!(log, %error, "log not rotated");
+            }
+            let Some(process) = self.brick_process(volume, brick).await else { continue };
+            if let Err(error) = self.host.signal(&process, Signal::Hup).await {
+                return refused(format!("{} was not told to reopen its log: {error}", brick.path));
+            }
+        }
+        Answer::Done
+    }
+
+    async fn option_facts(
+        &self,
+        volume: Option<&str>,
+        directories: &[String],
+        trash_dir: Option<&str>,
+        client_op_version: Option<u32>,
+    ) -> NodeFacts {
+        let view = self.store.view();
+        let volume = volume.and_then(|name| view.volume(name));
+        let mut facts = NodeFacts {
+            cores: std::thread::available_parallelism().map_or(1, |n| n.get() as u32),
+            ..NodeFacts::default()
+        };
+        for path in directories {
+            if self.host.is_directory(path).await {
+                facts.directories.push(path.clone());
+            }
+        }
+        let hook = format!(
+            "{}/hooks/1/set/post/S32gluster_enable_shared_storage.sh",
+            self.host.dirs().work
+        );
+        if self.host.read(&hook, 1 << 20).await.is_err() {
+            facts.shared_storage_hook_missing = Some(hook);
+        }
+        let Some(volume) = volume else { return facts };
+        if let Some(dir) = trash_dir {
+            for (_, brick) in volume.local_bricks(self.me) {
+                let path = format!("{}/{}", brick.path, dir.trim_start_matches('/'));
+                facts.trash_dir_exists |= self.host.is_directory(&path).await;
+            }
+        }
+        if volume.is_started() {
+            let status = self.processes.status(&view, volume.name.as_str()).await;
+            facts.brick_down = status.bricks.iter().any(|row| !row.online);
+        }
+        if let Some(needed) = client_op_version {
+            let older = self.clients.older_than(volume.name.as_str(), needed);
+            facts.old_client = older.map(|(client, op_version)| OldClient {
+                identifier: client,
+                op_version_max: op_version,
+            });
+        }
+        facts
+    }
+}

@@ -1,0 +1,47 @@
+//! What operations need of a node's processes: brought in line, looked at, called into.
+
+use super::question::NodeStatus;
+use crate::model::VolumeName;
+use crate::rpc::Dict;
+use crate::store::View;
+use async_trait::async_trait;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The processes of this node, as `supervise` keeps them.
+#[async_trait]
+pub trait Processes: fmt::Debug + Send + Sync + 'static {
+    /// Starts and stops until the processes of these volumes are as the view says; a volume that
+    /// is not in the view has none. Returns what failed, in words for the log and the user.
+    async fn converge(&self, view: Arc<View>, volumes: &[VolumeName]) -> Vec<(VolumeName, String)>;
+
+    /// Brick and service rows of a volume, as observed.
+    async fn status(&self, view: &View, volume: &str) -> NodeStatus;
+
+    /// Ports that this node's bricks listen on, by volume and path; they go into the mirror.
+    fn brick_ports(&self) -> HashMap<(VolumeName, String), u16>;
+
+    fn snapd_ports(&self) -> HashMap<VolumeName, u16>;
+
+    async fn call_brick(
+        &self,
+        volume: &str,
+        path: &str,
+        procedure: u32,
+        name: &str,
+        input: &Dict,
+        bound: Duration,
+    ) -> Result<Dict, String>;
+
+    async fn call_service(
+        &self,
+        service: &str,
+        volume: &str,
+        procedure: u32,
+        name: &str,
+        input: &Dict,
+        bound: Duration,
+    ) -> Result<Dict, String>;
+}
