@@ -1,9 +1,8 @@
 //! Options that other commands set: quota and bit-rot detection.
 //!
-//! Each keeps the op-versions right; counting up `version` is the caller's, with everything else
-//! it changes. Facts: glusterd-quota.c:490-760, glusterd-bitrot.c:180-420 (v10.3).
+//! As in stock these leave the volume's op-versions alone until the next set or reset; counting up
+//! `version` is the caller's, with everything else it changes. Facts: glusterd-quota.c:490-760, glusterd-bitrot.c:180-420 (v10.3).
 
-use super::creation::refresh_op_versions;
 use crate::model::Volume;
 
 /// `volume quota V enable`.
@@ -11,7 +10,6 @@ pub fn enable_quota(volume: &mut Volume) {
     let on = ["features.quota", "features.inode-quota", "features.quota-deem-statfs"];
     on.iter().for_each(|key| volume.options.set(*key, "on"));
     volume.quota_version += 1;
-    refresh_op_versions(volume);
 }
 
 /// `volume quota V disable`.
@@ -23,19 +21,16 @@ pub fn disable_quota(volume: &mut Volume) {
     for name in gone {
         volume.options.remove(&format!("features.{name}"));
     }
-    refresh_op_versions(volume);
 }
 
 /// `volume bitrot V enable`.
 pub fn enable_bitrot(volume: &mut Volume) {
     volume.options.set("features.bitrot", "on");
     volume.options.set("features.scrub", "Active");
-    refresh_op_versions(volume);
 }
 
 /// `volume bitrot V disable`; the other bit-rot options stay.
 pub fn disable_bitrot(volume: &mut Volume) {
     volume.options.set("features.bitrot", "off");
     volume.options.set("features.scrub", "Inactive");
-    refresh_op_versions(volume);
 }

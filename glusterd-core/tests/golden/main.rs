@@ -9,6 +9,8 @@ mod fixture;
 mod tree;
 
 use fixture::{World, records, root};
+use glusterd_core::model::Volume;
+use glusterd_core::options::refresh_op_versions;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
@@ -98,4 +100,27 @@ fn ids_lead_to_stocks_files() {
         }
     }
     assert!(odd.is_empty(), "{odd:#?}");
+}
+
+/// Commands other than set and reset leave stock's numbers as they were: bit-rot ones, and raising
+/// the pool's op-version, which gives volumes an address family.
+const STALE_OP_VERSIONS: [&str; 3] = ["op-version-30712 e", "svc-bitrot v1", "svc-bitrot/tuned v1"];
+
+#[test]
+fn op_versions_follow_from_options() {
+    let (mut compared, mut odd) = (0, Vec::new());
+    for record in records() {
+        for volume in World::of(&record).volumes.values() {
+            let mut fresh = Volume::clone(volume);
+            refresh_op_versions(&mut fresh);
+            let ours = (fresh.op_version, fresh.client_op_version);
+            let stock = (volume.op_version, volume.client_op_version);
+            compared += 1;
+            let name = format!("{} {}", record.name, volume.name);
+            if (ours != stock) != STALE_OP_VERSIONS.contains(&name.as_str()) {
+                odd.push(format!("{name}: ours {ours:?}, stock {stock:?}"));
+            }
+        }
+    }
+    assert!(odd.is_empty() && compared > 70, "{odd:#?} of {compared}");
 }
