@@ -9,6 +9,8 @@ mod dice;
 mod fold;
 mod harness;
 mod mem;
+mod process;
+mod proxy;
 mod run;
 pub mod servers;
 
@@ -17,6 +19,8 @@ pub use dice::Dice;
 pub use fold::Fold;
 pub use harness::{Fault, Harness, Hooks, Need, Timing};
 pub use mem::MemHarness;
+pub use process::ProcessHarness;
+pub use proxy::{ProxyHarness, Tcp};
 pub use run::{Outcome, Runner, main, seed};
 
 /// Every case, in the order of its group.

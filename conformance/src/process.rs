@@ -1,0 +1,101 @@
+//! Real server processes under test: [`Cluster`] with a backend's handles, behind proxies.
+
+use crate::harness::{Fault, Hooks, Timing};
+use crate::proxy::{ProxyHarness, Tcp};
+use crate::servers::Cluster;
+use async_trait::async_trait;
+use coord_api::{Backend, Coordinator, Error, ErrorKind, OpenOpts, Result};
+use parking_lot::Mutex;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Servers that can be killed, stopped and started again, and a backend that talks to them.
+pub struct ProcessHarness<B> {
+    name: &'static str,
+    cluster: Arc<Mutex<Cluster>>,
+    backend: B,
+    url: fn(hosts: &str, ns: &str) -> String,
+    timing: Timing,
+}
+
+impl<B: Backend> ProcessHarness<B> {
+    /// `url` makes the backend's address of `HOST:PORT,...` and a namespace.
+    #[expect(clippy::new_ret_no_self, reason = "a bare one would lack the proxies")]
+    pub fn new(
+        name: &'static str,
+        cluster: Cluster,
+        backend: B,
+        timing: Timing,
+        url: fn(hosts: &str, ns: &str) -> String,
+    ) -> ProxyHarness<ProcessHarness<B>> {
+        let cluster = Arc::new(Mutex::new(cluster));
+        ProxyHarness::new(ProcessHarness { name, cluster, backend, url, timing })
+    }
+
+    /// Starting a server waits for it, so it happens beside the runtime.
+    async fn on_cluster(
+        &self,
+        act: impl FnOnce(&mut Cluster) -> std::io::Result<()> + Send + 'static,
+    ) -> Result<()> {
+        let cluster = self.cluster.clone();
+        let done = tokio::task::spawn_blocking(move || act(&mut cluster.lock())).await;
+        let internal = |text: String| Error::from(ErrorKind::Internal).because(text);
+        match done {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(internal(error.to_string())),
+            Err(error) => Err(internal(error.to_string())),
+        }
+    }
+}
+
+#[async_trait]
+impl<B: Backend> Tcp for ProcessHarness<B> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn servers(&self) -> Vec<SocketAddr> {
+        let ports = self.cluster.lock().ports();
+        ports.into_iter().map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect()
+    }
+
+    async fn connect(
+        &self,
+        ns: &str,
+        servers: &[SocketAddr],
+        timing: Timing,
+    ) -> Result<Arc<dyn Coordinator>> {
+        let hosts: Vec<String> = servers.iter().map(SocketAddr::to_string).collect();
+        let opts = OpenOpts {
+            request_timeout: timing.request,
+            detect: timing.detect,
+            ..OpenOpts::default()
+        };
+        self.backend.open(&(self.url)(&hosts.join(","), ns), opts).await
+    }
+
+    fn hooks(&self) -> Hooks {
+        let servers = self.cluster.lock().len();
+        Hooks { servers, kill: true, pause: true, ..Hooks::default() }
+    }
+
+    fn timing(&self) -> Timing {
+        self.timing
+    }
+
+    async fn inject(&self, fault: &Fault) -> Result<()> {
+        match *fault {
+            Fault::KillServer(at) => self.on_cluster(move |cluster| Ok(cluster.kill(at))).await,
+            Fault::PauseServer(at) => self.on_cluster(move |cluster| Ok(cluster.pause(at))).await,
+            _ => Err(Error::none(ErrorKind::Unsupported("this fault"))),
+        }
+    }
+
+    async fn heal(&self, fault: &Fault) -> Result<()> {
+        match *fault {
+            Fault::KillServer(at) => self.on_cluster(move |cluster| cluster.restart(at)).await,
+            Fault::PauseServer(at) => self.on_cluster(move |cluster| Ok(cluster.resume(at))).await,
+            _ => Ok(()),
+        }
+    }
+}
