@@ -3,7 +3,7 @@
 //! Start order: identity, coordinator, last known configuration, listeners, then ready; bricks and
 //! daemons come up behind it, as in stock.
 
-use crate::boot::{CmdHistory, Lifecycle, Settings};
+use crate::boot::{self, CmdHistory, Lifecycle, Settings};
 use crate::host::{Dirs, HookQueue, Host, RealHost};
 use crate::membership::{self, Identity};
 use crate::mirror::Mirror;
@@ -19,6 +19,7 @@ use crate::serve::specs::MirrorSpecs;
 use crate::serve::{Connections, Limits, Listener, TcpEndpoint, tables};
 use crate::store::{Edit, Store, View};
 use crate::supervise::ports::Ports;
+use crate::supervise::{self, SocketLines, Supervisor};
 use anyhow::Context;
 use coord_api::Coordinator;
 use std::sync::Arc;
@@ -86,7 +87,7 @@ impl Daemon {
         let store = Store::open(coordinator, identity.pool, loaded.view.clone());
         let connections = Arc::new(Connections::default());
         let ports = Ports::default();
-        let processes = processes(&settings, &host, &ports, &store);
+        let processes = processes(&settings, &host, &ports);
         let announced = connections.clone();
         let converger = Converger::new(
             store.clone(),
@@ -263,56 +264,20 @@ impl Clients for Connected {
     }
 }
 
-fn processes(
-    _settings: &Settings,
-    _host: &Arc<dyn Host>,
-    _ports: &Ports,
-    _store: &Arc<Store>,
-) -> Arc<dyn Processes> {
-    Arc::new(NoProcesses)
-}
-
-#[derive(Debug)]
-struct NoProcesses;
-
-#[async_trait::async_trait]
-impl Processes for NoProcesses {
-    async fn converge(
-        &self,
-        _: Arc<View>,
-        _: &[crate::model::VolumeName],
-    ) -> Vec<(crate::model::VolumeName, String)> {
-        vec![]
-    }
-    async fn status(&self, _: &View, _: &str) -> crate::ops::NodeStatus {
-        Default::default()
-    }
-    fn brick_ports(&self) -> std::collections::HashMap<(crate::model::VolumeName, String), u16> {
-        Default::default()
-    }
-    fn snapd_ports(&self) -> std::collections::HashMap<crate::model::VolumeName, u16> {
-        Default::default()
-    }
-    async fn call_brick(
-        &self,
-        _: &str,
-        _: &str,
-        _: u32,
-        _: &str,
-        _: &crate::rpc::Dict,
-        _: Duration,
-    ) -> Result<crate::rpc::Dict, String> {
-        Err("no".into())
-    }
-    async fn call_service(
-        &self,
-        _: &str,
-        _: &str,
-        _: u32,
-        _: &str,
-        _: &crate::rpc::Dict,
-        _: Duration,
-    ) -> Result<crate::rpc::Dict, String> {
-        Err("no".into())
-    }
+fn processes(settings: &Settings, host: &Arc<dyn Host>, ports: &Ports) -> Arc<dyn Processes> {
+    let shown = supervise::Settings {
+        bind_address: settings.bind_address.clone(),
+        address_family: settings.address_family.map(|family| family.name().to_owned()),
+        ports: settings.base_port..=settings.max_port,
+        global_threading: settings.global_threading,
+        io_engine: settings.io_engine.clone(),
+        syslog: settings.logger == boot::Logger::Syslog,
+        valgrind: match settings.valgrind {
+            boot::Valgrind::No => None,
+            boot::Valgrind::Memcheck => Some(supervise::Valgrind::Memcheck),
+            boot::Valgrind::Drd => Some(supervise::Valgrind::Drd),
+        },
+    };
+    let lines = Arc::new(SocketLines::default());
+    Arc::new(Supervisor::new(host.clone(), lines, ports.clone(), shown))
 }

@@ -10,6 +10,7 @@ mod node_upkeep;
 mod processes;
 mod question;
 mod step;
+mod supervised;
 
 pub use converge::{Announce, Converger, Progress};
 pub use engine::{Engine, NodeFailed, Nodes};
