@@ -1,0 +1,190 @@
+//! One ZooKeeper session as a client crate's `Client` gives it, with what the crate leaves open:
+//! requests are not queued while disconnected, waits are bounded, sizes are the caller's matter.
+
+use crate::fault;
+use crate::layout::Layout;
+use coord_api::{Error, ErrorKind, Result, Revision};
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::time::{Instant, timeout, timeout_at};
+use zookeeper_client::{
+    Acls, Client, CreateMode, CreateOptions, Error as Raw, SessionState, Stat, TlsOptions,
+};
+
+/// What a connection needs.
+#[derive(Clone, Debug)]
+pub(crate) struct Access {
+    pub hosts: Vec<String>,
+    pub tls: Option<TlsOptions>,
+    /// `USER:PASSWORD` of the digest scheme; what we create is then ours alone.
+    pub digest: Option<String>,
+    pub connect_timeout: Duration,
+    /// A silent connection is given up after this.
+    pub detect: Duration,
+}
+
+impl Access {
+    pub fn create(&self, mode: CreateMode) -> CreateOptions<'static> {
+        let private = self.digest.is_some();
+        mode.with_acls(if private { Acls::creator_all() } else { Acls::anyone_all() })
+    }
+}
+
+/// A live client and how far it has seen.
+#[derive(Debug)]
+pub(crate) struct Conn {
+    pub client: Client,
+    /// The newest zxid any of its answers has shown; it never reads an older state, because it
+    /// tells it to every server it connects to.
+    seen: AtomicU64,
+    /// When the connection was asked for: the servers know the session since later than that.
+    pub asked: Instant,
+}
+
+impl Conn {
+    /// Connects and opens a session of `ttl`; to be run on the thread that shall drive it.
+    pub async fn open(access: &Access, ttl: Duration) -> Result<Conn> {
+        let asked = Instant::now();
+        let silence = (access.detect * 4 / 5).min(ttl * 2 / 5);
+        let mut connector = Client::connector()
+            .with_session_timeout(ttl)
+            .with_connection_timeout(silence)
+            .with_fail_eagerly();
+        if let Some(digest) = &access.digest {
+            connector = connector.with_auth("digest", digest.as_bytes());
+        }
+        let hosts = rotated(&access.hosts).join(",");
+        let secure = access.tls.is_some();
+        if let Some(tls) = &access.tls {
+            connector = connector.with_tls(tls.clone());
+        }
+        let connecting = async {
+            if secure {
+                connector.secure_connect(&hosts).await
+            } else {
+                connector.connect(&hosts).await
+            }
+        };
+        match timeout(access.connect_timeout, connecting).await {
+            Ok(Ok(client)) => Ok(Conn { client, seen: AtomicU64::new(0), asked }),
+            Ok(Err(raw)) if secure && fault::is_transient(&raw) && reachable(access).await => {
+                // The crate hides the cause: the port answers, the handshake does not succeed.
+                Err(Error::none(ErrorKind::TlsFailed).because(raw))
+            }
+            Ok(Err(raw)) => Err(fault::of_read(&raw)),
+            Err(_) => Err(Error::none(ErrorKind::Unavailable).because("no answer in time")),
+        }
+    }
+
+    pub fn id(&self) -> i64 {
+        self.client.session_id().0
+    }
+
+    pub fn seen(&self) -> Revision {
+        Revision(self.seen.load(Ordering::Acquire))
+    }
+
+    pub fn saw(&self, zxid: u64) {
+        self.seen.fetch_max(zxid, Ordering::AcqRel);
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.client.state().is_terminated()
+    }
+
+    pub fn is_connected(&self) -> bool {
+        self.client.state() == SessionState::SyncConnected
+    }
+
+    /// Completes when the client is connected, false when it never will be again.
+    pub async fn connected(&self) -> bool {
+        let mut watcher = self.client.state_watcher();
+        let mut state = self.client.state();
+        while state != SessionState::SyncConnected {
+            if state.is_terminated() {
+                return false;
+            }
+            state = watcher.changed().await;
+        }
+        true
+    }
+
+    /// Completes when the client is no longer connected.
+    pub async fn disconnected(&self) -> SessionState {
+        let mut watcher = self.client.state_watcher();
+        let mut state = self.client.state();
+        while state == SessionState::SyncConnected {
+            state = watcher.changed().await;
+        }
+        state
+    }
+
+    /// Waits for an answer until `deadline`. The request must be made inside the future, so that
+    /// one never polled has no effect (C1).
+    pub async fn wait<T, E>(
+        deadline: Instant,
+        answer: impl Future<Output = std::result::Result<T, E>>,
+    ) -> std::result::Result<std::result::Result<T, E>, Late> {
+        timeout_at(deadline, answer).await.map_err(|_| Late)
+    }
+
+    /// Makes the client's own node, which ends with its session. Its creation is a write, so the
+    /// client has then seen everything that was committed before.
+    pub async fn settle(&self, access: &Access, layout: &Layout, note: &str) -> Result<()> {
+        let options = access.create(CreateMode::Ephemeral);
+        let deadline = Instant::now() + access.connect_timeout;
+        let path = layout.live(self.id());
+        let creating = self.client.create(&path, note.as_bytes(), &options);
+        match Conn::wait(deadline, creating).await {
+            Ok(Ok((stat, _))) => {
+                self.saw(newest(&stat));
+                Ok(())
+            }
+            // A repetition after a lost answer.
+            Ok(Err(Raw::NodeExists)) => self.tick(layout, deadline).await.map(|_| ()),
+            Ok(Err(raw)) => Err(fault::of_read(&raw)),
+            Err(Late) => Err(ErrorKind::Timeout.into()),
+        }
+    }
+
+    /// A write that changes nothing: its zxid is the store's present revision.
+    pub async fn tick(&self, layout: &Layout, deadline: Instant) -> Result<Revision> {
+        let path = layout.live(self.id());
+        let writing = async { self.client.set_data(&path, b"", None).await };
+        match Conn::wait(deadline, writing).await {
+            Ok(Ok(stat)) => {
+                self.saw(newest(&stat));
+                Ok(Revision(newest(&stat)))
+            }
+            Ok(Err(Raw::NoNode)) => Err(ErrorKind::ClusterReplaced.into()),
+            Ok(Err(raw)) => Err(fault::of_read(&raw)),
+            Err(Late) => Err(ErrorKind::Timeout.into()),
+        }
+    }
+}
+
+/// No answer before the deadline.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Late;
+
+/// The newest zxid a node's state shows; its own and its children's.
+pub(crate) fn newest(stat: &Stat) -> u64 {
+    u64::try_from(stat.czxid.max(stat.mzxid).max(stat.pzxid)).unwrap_or(0)
+}
+
+/// The hosts from some place on, so that not all clients are on one server.
+fn rotated(hosts: &[String]) -> Vec<String> {
+    let start = uuid::Uuid::new_v4().as_u64_pair().0 as usize % hosts.len().max(1);
+    hosts.iter().cycle().skip(start).take(hosts.len()).cloned().collect()
+}
+
+async fn reachable(access: &Access) -> bool {
+    for host in &access.hosts {
+        let connecting = tokio::net::TcpStream::connect(host);
+        if matches!(timeout(Duration::from_secs(1), connecting).await, Ok(Ok(_))) {
+            return true;
+        }
+    }
+    false
+}
