@@ -6,10 +6,10 @@
 use super::brick::{self, Move};
 use super::launch::Cx;
 use super::line::{Input, LineCall};
-use super::ports::{PortEvent, allocate};
+use super::ports::PortEvent;
 use super::record::{BrickKey, BrickRecord, Running, State, bricks_of};
 use super::supervisor::Core;
-use crate::host::{Command, Exit, Process, ProcessRef, Signal, VolumeIdCheck};
+use crate::host::{Process, VolumeIdCheck};
 use crate::model::{Brick, Volume, VolumeName};
 use crate::rpc::Dict;
 use crate::rpc::brick::BrickProc;
@@ -19,18 +19,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
-use tokio_util::task::AbortOnDropHandle;
 
-/// A launcher returns when its daemon has its volfile and has signed in: under a second, minutes on
-/// a machine out of memory. The CLI gives up after two.
-pub const LAUNCH_BOUND: Duration = Duration::from_secs(60);
-/// Ports tried for one launch; each failure means that somebody else took one in between.
-const PORT_TRIES: usize = 16;
-/// A brick ends within milliseconds of TERM unless its file system hangs. Killing one that still
-/// answers clients would be worse than waiting.
-const STOP_BOUND: Duration = Duration::from_secs(30);
-/// Nothing survives KILL but a process stuck in the kernel, and waiting longer does not free it.
-const KILL_BOUND: Duration = Duration::from_secs(5);
 const TERMINATE_BOUND: Duration = Duration::from_secs(10);
 /// The process loads a graph before it answers.
 const ATTACH_BOUND: Duration = Duration::from_secs(30);
@@ -121,7 +110,7 @@ impl Core {
         }
         let pid_file = self.host.dirs().brick_pid_file(&volume.name, brick);
         let running = match self.running_brick(&pid_file, brick).await {
-            Some(running) => running,
+            Some((running, _)) => running,
             None => {
                 let dir = self.host.dirs().volume_run(&volume.name);
                 self.host.make_dirs(&dir).await.map_err(|err| format!("{dir}: {err}"))?;
@@ -140,7 +129,7 @@ impl Core {
     }
 
     /// The process that runs this brick already, from before this daemon started.
-    async fn running_brick(&self, pid_file: &str, brick: &Brick) -> Option<Running> {
+    async fn running_brick(&self, pid_file: &str, brick: &Brick) -> Option<(Running, Process)> {
         let process = self.host.process_of(pid_file).await?;
         let open = self.host.holds_open(process.pid, &brick.path).await;
         if !brick::is_adoptable(&process, pid_file, &brick.path, open) {
@@ -148,7 +137,7 @@ impl Core {
         }
         let running = brick::adopted(&process)?;
         tracing::info!(path = brick.path, pid = running.pid, "discovered already-running brick");
-        Some(running)
+        Some((running, process))
     }
 
     /// Puts the brick into a process that runs others. `None`: it needs one of its own.
@@ -207,60 +196,6 @@ impl Core {
         let (process, port) = self.launch_on_port(make, pid_file).await?;
         let socket = dirs.brick_socket(&volume.name, brick);
         Ok(Running { pid: process.pid, port, socket })
-    }
-
-    /// Launches a daemon on a free port; another one if somebody was faster.
-    pub(super) async fn launch_on_port(
-        &self,
-        make: impl Fn(u16) -> Command,
-        pid_file: &str,
-    ) -> Result<(Process, u16), String> {
-        for _ in 0..PORT_TRIES {
-            let reserved = self
-                .reserve_port()
-                .ok_or("All the ports in the range are exhausted, can't start brick")?;
-            match self.launch(&make(reserved.port), pid_file).await? {
-                Launched::Up(process) => return Ok((process, reserved.port)),
-                Launched::PortTaken => tracing::warn!(port = reserved.port, "port taken meanwhile"),
-            }
-        }
-        Err(format!("no port was free in {PORT_TRIES} tries"))
-    }
-
-    fn reserve_port(&self) -> Option<Reserved<'_>> {
-        let mut launching = self.launching_ports.lock();
-        let free = |port| !launching.contains(&port) && self.host.port_is_free(port);
-        let port = allocate(self.settings.ports.clone(), self.host.random(), free)?;
-        launching.insert(port);
-        Some(Reserved { port, launching: &self.launching_ports })
-    }
-
-    /// Runs a launcher to its end and finds the daemon it left.
-    pub(super) async fn launch(
-        &self,
-        command: &Command,
-        pid_file: &str,
-    ) -> Result<Launched, String> {
-        let _place = self.launching.acquire().await.expect("never closed");
-        tracing::debug!(program = command.program, args = command.args.join(" "), "launching");
-        let exit = self.host.run(command, LAUNCH_BOUND).await;
-        match exit.map_err(|err| format!("{}: {err}", command.program))? {
-            Exit::Code(0) => match self.host.process_of(pid_file).await {
-                Some(process) => Ok(Launched::Up(process)),
-                None => Err(format!("the daemon of {pid_file} ended at once")),
-            },
-            Exit::Code(nix::libc::EADDRINUSE) => Ok(Launched::PortTaken),
-            Exit::TimedOut => {
-                // The launcher is gone, what it forked may be there, waiting for its volfile.
-                if let Some(process) = self.host.process_of(pid_file).await {
-                    let target = ProcessRef { pid: process.pid, marker: pid_file.to_owned() };
-                    let _ended = self.host.signal(&target, Signal::Kill).await;
-                }
-                Err(format!("{} did not come up within {LAUNCH_BOUND:?}", command.program))
-            }
-            Exit::Code(code) => Err(format!("{} ended with status {code}", command.program)),
-            Exit::Signal(signal) => Err(format!("{} ended by signal {signal}", command.program)),
-        }
     }
 
     async fn stop_brick(self: &Arc<Core>, view: &View, key: &BrickKey) -> Result<(), String> {
@@ -336,34 +271,18 @@ impl Core {
         }
     }
 
-    /// TERM, and KILL if that does not help.
-    pub(super) async fn end_process(&self, target: &ProcessRef) -> Result<(), String> {
-        let text = |err: std::io::Error| format!("process {}: {err}", target.pid);
-        if !self.host.signal(target, Signal::Term).await.map_err(text)? {
-            return Ok(());
-        }
-        if self.host.exited(target, Some(STOP_BOUND)).await {
-            return Ok(());
-        }
-        tracing::error!(pid = target.pid, "does not end on TERM within {STOP_BOUND:?}, killing it");
-        self.host.signal(target, Signal::Kill).await.map_err(text)?;
-        match self.host.exited(target, Some(KILL_BOUND)).await {
-            true => Ok(()),
-            false => Err(format!("process {} cannot be killed", target.pid)),
-        }
-    }
-
     /// A brick that should not run and of which nothing is known: it may be from before this daemon.
     async fn stop_stray(&self, view: &View, key: &BrickKey) -> Result<(), String> {
         let Some(volume) = view.volumes.get(&key.volume) else { return Ok(()) };
         let found = volume.local_bricks(view.me).find(|(_, brick)| brick.path == key.path);
         let Some((_, brick)) = found else { return Ok(()) };
         let pid_file = self.host.dirs().brick_pid_file(&volume.name, brick);
-        if let Some(running) = self.running_brick(&pid_file, brick).await {
-            // It may carry others; TERMINATE ends the process with its last brick.
-            match self.terminate(key, &running, false).await {
-                Ok(()) => {}
-                Err(_) => self.end_process(&running.reference()).await?,
+        if let Some((running, process)) = self.running_brick(&pid_file, brick).await {
+            // A shared process may carry bricks that stay; with its last brick it ends itself.
+            let detached =
+                process.has("--brick-mux") && self.terminate(key, &running, false).await.is_ok();
+            if !detached {
+                self.end_process(&running.reference()).await?;
             }
         }
         self.unlink(&pid_file).await;
@@ -371,31 +290,8 @@ impl Core {
         Ok(())
     }
 
-    pub(super) async fn unlink(&self, path: &str) {
-        if let Err(err) = self.host.unlink(path).await {
-            tracing::warn!(path, %err, "a file stays");
-        }
-    }
-
-    /// Waits for the end of a process, once per process.
-    pub(super) fn watch(self: &Arc<Core>, process: Running) {
-        if !self.watched.lock().insert(process.clone()) {
-            return;
-        }
-        let (host, core) = (self.host.clone(), Arc::downgrade(self));
-        let task = tokio::spawn(async move {
-            host.exited(&process.reference(), None).await;
-            if let Some(core) = Weak::upgrade(&core) {
-                core.watched.lock().remove(&process);
-                core.process_ended(&process);
-            }
-        });
-        self.tasks.lock().retain(|task| !task.is_finished());
-        self.tasks.lock().push(AbortOnDropHandle::new(task));
-    }
-
     /// Nothing is restarted, pid files stay: as in stock, a dead brick waits for a start.
-    fn process_ended(&self, process: &Running) {
+    pub(super) fn process_ended(&self, process: &Running) {
         for (key, record) in self.bricks.lock().iter_mut() {
             if record.state.running() == Some(process) {
                 tracing::error!(volume = %key.volume, path = key.path, pid = process.pid, "brick died");
@@ -444,22 +340,5 @@ fn record_after_failed_stop(now: &State, running: &Running) -> State {
     match now {
         State::Stopped => State::Running(running.clone()),
         other => other.clone(),
-    }
-}
-
-pub(super) enum Launched {
-    Up(Process),
-    PortTaken,
-}
-
-/// A port nobody else is launched on meanwhile.
-struct Reserved<'a> {
-    port: u16,
-    launching: &'a parking_lot::Mutex<BTreeSet<u16>>,
-}
-
-impl Drop for Reserved<'_> {
-    fn drop(&mut self) {
-        self.launching.lock().remove(&self.port);
     }
 }

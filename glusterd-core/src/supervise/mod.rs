@@ -13,7 +13,10 @@ mod brick_work;
 mod launch;
 mod line;
 pub mod ports;
+mod process_work;
 mod record;
+#[cfg(test)]
+mod sample;
 mod service;
 mod service_work;
 mod shd;

@@ -1,7 +1,7 @@
 //! Acts on the moves of `service`: quotad, bitd, scrub, snapd, gfproxyd.
 
-use super::brick_work::Launched;
 use super::launch::Cx;
+use super::process_work::Launched;
 use super::record::{Running, State};
 use super::service::{
     KINDS, Kind, Scope, Service, ServiceMove, ServiceRecord, Stamp, decide, topology, wanted,

@@ -1,8 +1,8 @@
 //! Acts on the moves of `shd`.
 
-use super::brick_work::Launched;
 use super::launch::Cx;
 use super::line::{Input, LineCall};
+use super::process_work::Launched;
 use super::record::{Running, State};
 use super::service::topology;
 use super::service_work::VOLFILE_BYTES_MAX;

@@ -1,9 +1,9 @@
 //! The supervisor as the rest of the daemon sees it: bring processes in line, look, call.
 
-use super::brick_work::LAUNCH_BOUND;
 use super::launch::Settings;
 use super::line::{LineCall, Lines};
 use super::ports::Ports;
+use super::process_work::LAUNCH_BOUND;
 use super::record::{BrickKey, BrickRecords, Running, State};
 use super::service::{KINDS, ServiceRecord};
 use super::service_work::ServiceKey;
