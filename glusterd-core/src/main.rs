@@ -25,7 +25,7 @@ fn open(
         match url.split(':').next() {
             _ if url == "local:" => {
                 let mut local =
-                    backend_local::LocalConfig::new(settings.workdir.join("coordination"));
+                    backend_local::LocalConfig::new(settings.workdir.join("coordination/local"));
                 local.name = identity.node.to_string();
                 Ok(backend_local::LocalStore::open(&local).await?.handle())
             }

@@ -1,4 +1,4 @@
-//! This node's identity: `glusterd.info`, and the pool in `pool.info`.
+//! This node's identity: `glusterd.info`, and the pool in `coordination/pool.info`.
 //!
 //! The only things a node believes from its own disk. Facts: glusterd-store.c:2057-2200,
 //! glusterd.c:141-200 (v10.3): a bare `UUID=` is no error, a missing op-version counts as 1.
@@ -64,12 +64,15 @@ fn glusterd_info(identity: &Identity) -> String {
 }
 
 async fn pool(host: &dyn Host) -> Result<Pool, IdentityError> {
-    let path = format!("{}/pool.info", host.dirs().work);
+    let folder = format!("{}/coordination", host.dirs().work);
+    let path = format!("{folder}/pool.info");
     if let Some(text) = read(host, &path).await? {
         let id = value(&text, "pool").unwrap_or("");
         return Uuid::try_parse(id).map(Pool).map_err(|_| no_uuid(&path, id));
     }
     let pool = Pool(Uuid::new_v4());
+    let failed = |source| IdentityError::Io { path: folder.clone(), source };
+    host.make_dirs(&folder).await.map_err(failed)?;
     write(host, &path, &format!("pool={}\n", pool.0)).await?;
     Ok(pool)
 }

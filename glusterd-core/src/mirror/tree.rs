@@ -78,7 +78,7 @@ pub struct Mirror {
 }
 
 /// Volumes whose folders are ours: others' folders are never touched.
-const OWN: &str = "mirror.info";
+const OWN: &str = "coordination/mirror.info";
 
 impl Mirror {
     /// `work`: the working directory; `bind_address`: the daemon's own, if it was given one.
