@@ -8,6 +8,8 @@ mod cases;
 mod dice;
 mod fold;
 mod harness;
+pub mod history;
+mod load;
 mod mem;
 mod process;
 mod proxy;

@@ -9,6 +9,7 @@ mod health;
 mod key;
 mod kv;
 mod lock;
+mod random;
 mod resync;
 mod session;
 mod txn;
@@ -28,4 +29,5 @@ pub const GROUPS: &[&[Case]] = &[
     cancel::CASES,
     health::CASES,
     view::CASES,
+    random::CASES,
 ];

@@ -1,0 +1,191 @@
+//! Random histories and whether an order explains them; random streams against the model.
+
+use crate::case::{Client, cases, eventually, key, persistent};
+use crate::harness::Fault;
+use crate::history::{Call, Tally, check};
+use crate::load::{Load, marks};
+use crate::{Ctx, Dice};
+use coord_api::mem::Mem;
+use coord_api::{
+    Coordinator, CoordinatorExt, Error, Key, Prefix, ReadOpts, Revision, Space, SpaceKind, Txn,
+    TxnOutcome,
+};
+use std::time::Duration;
+
+/// Runs some clients while `disturb` goes on, heals, and checks the whole history.
+async fn run<F: Future<Output = Result<(), Error>>>(
+    cx: &Ctx,
+    calls: usize,
+    disturb: impl FnOnce(Ctx, Vec<usize>) -> F,
+) -> Result<Tally, Error> {
+    let (first, space) = cx.start().await?;
+    let marked = persistent(&first, "marks").await?;
+    let keys: Vec<Key> = (0..4).map(|i| key(&space, &format!("k{i}"))).collect();
+    let mut tasks = Vec::new();
+    let mut ids = Vec::new();
+    for n in 0..4 {
+        let client = cx.open().await?;
+        ids.push(client.id);
+        let (keys, marks) = (keys.clone(), marked.clone());
+        let timeout = cx.timing.short / 4;
+        let load = Load { client: n, calls, timeout, keys, marks };
+        tasks.push(tokio::spawn(load.run(client, Dice::new(cx.seed.wrapping_add(n as u64)))));
+    }
+    let all = futures_util::future::join_all(tasks);
+    let (histories, disturbed) = tokio::join!(
+        async {
+            let done = all.await;
+            done.into_iter().map(|h| h.expect("no panic")).collect::<Vec<_>>()
+        },
+        disturb(cx.clone(), ids),
+    );
+    disturbed?;
+    cx.heal().await?;
+    let last = cx.open().await?;
+    let works = || async { last.barrier(Some(cx.timing.short)).await.is_ok() };
+    eventually(cx.timing.detect + 10 * cx.timing.short, "all is healed", works).await;
+    let history: Vec<Call> = histories.into_iter().flatten().collect();
+    let marks = marks(&last, &marked).await?;
+    match check(&history, &marks) {
+        Ok(tally) => Ok(tally),
+        Err(why) => panic!("not linearizable: {why}"),
+    }
+}
+
+/// The run was worth something.
+fn meaningful(tally: Tally) {
+    let least = (tally.committed + tally.unknown_applied, tally.conflicts, tally.reads);
+    assert!(least.0 >= 20 && least.1 >= 5 && least.2 >= 20, "too little happened: {tally:?}");
+}
+
+/// Injects and heals at random, for as long as it makes sense beside the clients.
+async fn disturb(cx: Ctx, faults: Vec<Fault>, rounds: usize, pause: Duration) -> Result<(), Error> {
+    let mut dice = Dice::new(cx.seed ^ 0xd157);
+    for _ in 0..rounds {
+        tokio::time::sleep(pause).await;
+        cx.inject(faults[dice.below(faults.len())].clone()).await?;
+        tokio::time::sleep(pause / 2).await;
+        cx.heal().await?;
+    }
+    Ok(())
+}
+
+/// The same transaction on both; every outcome and all contents must agree.
+async fn step(one: &dyn Coordinator, two: &dyn Coordinator, txn: &Txn) -> Result<(), Error> {
+    let (a, b) = (one.txn(txn.clone()).await?, two.txn(txn.clone()).await?);
+    match (&a, &b) {
+        (TxnOutcome::Committed { versions: a, .. }, TxnOutcome::Committed { versions: b, .. }) => {
+            let slots = |v: &[Option<_>]| v.iter().map(Option::is_some).collect::<Vec<_>>();
+            assert_eq!(slots(a), slots(b), "{txn:?}");
+        }
+        (TxnOutcome::Conflict { failed: a }, TxnOutcome::Conflict { failed: b }) => {
+            assert!(a.is_none() || b.is_none() || a == b, "{a:?}, {b:?}: {txn:?}");
+        }
+        _ => panic!("{a:?}, the model says {b:?}: {txn:?}"),
+    }
+    Ok(())
+}
+
+/// Contents with times as ranks, which is how revisions of two clusters compare.
+async fn contents(
+    c: &dyn Coordinator,
+    space: &Space,
+) -> Result<Vec<(Key, Vec<u8>, usize, usize)>, Error> {
+    let all = c.list(&Prefix::all(space), ReadOpts::default()).await?.entries;
+    let mut times: Vec<Revision> = all.iter().flat_map(|e| [e.created, e.modified]).collect();
+    times.sort();
+    times.dedup();
+    let rank = |at: Revision| times.partition_point(|t| *t < at);
+    let row =
+        |e: &coord_api::Entry| (e.key.clone(), e.value.to_vec(), rank(e.created), rank(e.modified));
+    Ok(all.iter().map(row).collect())
+}
+
+cases! { random;
+    [T1 T2 T3 T9 T10 R2 R3 R5] fn histories_have_an_order(cx) {
+        let tally = run(&cx, 150, |_, _| async { Ok(()) }).await?;
+        meaningful(tally);
+        assert_eq!((tally.unknown_applied, tally.unknown_lost, tally.refused), (0, 0, 0));
+    }
+
+    [T2 X1 X2 X3 R2] needs [Proxy] fn histories_under_cuts_have_an_order(cx) {
+        let pause = cx.timing.short / 40;
+        let tally = run(&cx, 120, |cx, ids| async move {
+            let faults = ids.iter().flat_map(|id| {
+                [Fault::CutClient(*id), Fault::DropReplies(*id), Fault::BlackholeClient(*id)]
+            });
+            disturb(cx, faults.collect(), 15, pause).await
+        })
+        .await?;
+        meaningful(tally);
+        let disturbed = tally.unknown_applied + tally.unknown_lost + tally.refused;
+        assert!(disturbed > 0, "no fault was effective: {tally:?}");
+    }
+
+    [T2 X2 R2 R12] needs [Kill Pause] fn histories_under_kills_and_pauses_have_an_order(cx) {
+        let pause = cx.timing.short / 20;
+        let tally = run(&cx, 120, |cx, _| async move {
+            disturb(cx, vec![Fault::KillServer(0), Fault::PauseServer(0)], 5, pause).await
+        })
+        .await?;
+        meaningful(tally);
+    }
+
+    /// One stream of transactions, the model beside it.
+    [T1 T3 T4 T5 T7 T9 K3 R6] fn differs_nowhere_from_the_model(cx) {
+        let (client, space) = cx.start().await?;
+        let model = Mem::new().connect("model");
+        model.ensure_space(&space, SpaceKind::Persistent).await?;
+        let names = ["a", "a/b", "ab", "B", "_", "%41", "-", "z"];
+        let keys: Vec<Key> = names.iter().map(|name| key(&space, name)).collect();
+        let mut dice = Dice::new(cx.seed);
+        for n in 0..250 {
+            let mut txn = Txn::new();
+            for k in &keys {
+                match dice.below(12) {
+                    0 => txn = txn.absent(k),
+                    1 => txn = txn.exists(k),
+                    2 | 3 => txn = txn.put(k, n.to_string()),
+                    4 => txn = txn.delete(k),
+                    _ => {}
+                }
+            }
+            step(&*client, &*model, &txn).await?;
+            if n % 10 == 0 {
+                assert_eq!(contents(&*client, &space).await?, contents(&*model, &space).await?);
+            }
+        }
+        assert_eq!(contents(&*client, &space).await?, contents(&*model, &space).await?);
+    }
+
+    /// Nothing acknowledged is lost when the servers go down at any moment (T1, X1).
+    [T1 X1 G6] needs [Kill] fn appended_elements_survive_kills(cx) {
+        let (client, space) = cx.start().await?;
+        let moved = (client.clone(), space.clone());
+        let writer = tokio::spawn(async move { append(moved.0, moved.1, 60).await });
+        for _ in 0..4 {
+            tokio::time::sleep(cx.timing.short / 40).await;
+            cx.inject(Fault::KillServer(0)).await?;
+            cx.heal().await?;
+        }
+        let sure = writer.await.expect("no panic");
+        let works = || async { client.barrier(Some(cx.timing.short)).await.is_ok() };
+        eventually(cx.timing.detect + 10 * cx.timing.short, "all is healed", works).await;
+        let all = client.list(&Prefix::all(&space), ReadOpts::default()).await?;
+        let lost = sure.iter().filter(|k| all.entry(k).is_none()).count();
+        assert_eq!(lost, 0, "of {} acknowledged", sure.len());
+    }
+}
+
+/// The keys whose writes were acknowledged.
+async fn append(client: Client, space: Space, n: usize) -> Vec<Key> {
+    let mut sure = Vec::new();
+    for i in 0..n {
+        let k = key(&space, &format!("e{i}"));
+        if client.txn(Txn::new().put(&k, "")).await.is_ok() {
+            sure.push(k);
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    sure
+}
