@@ -126,6 +126,11 @@ impl Ctx {
         drop(self.harness.destroy(&self.ns).await);
     }
 
+    /// Members of the cluster.
+    pub fn servers(&self) -> usize {
+        self.harness.hooks().servers.max(1)
+    }
+
     /// The longest time a dead session's keys may stay (S6).
     pub fn death(&self) -> Duration {
         3 * self.timing.ttl + Duration::from_secs(5)

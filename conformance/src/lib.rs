@@ -3,8 +3,10 @@
 //! A backend's test file is a [`Harness`] and `conformance::main(...)`. No backend is named here.
 //! A new case is an entry in its group's file under `cases`; it names the statements it proves.
 
+mod bench;
 mod case;
 mod cases;
+mod cli;
 mod dice;
 mod fold;
 mod harness;
@@ -15,8 +17,10 @@ mod process;
 mod proxy;
 mod run;
 pub mod servers;
+pub mod statements;
 
 pub use case::{Case, Client, Ctx, Stop, Verdict};
+pub use cli::cli;
 pub use dice::Dice;
 pub use fold::Fold;
 pub use harness::{Fault, Harness, Hooks, Need, Timing};

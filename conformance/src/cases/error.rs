@@ -142,6 +142,21 @@ cases! { error;
         healed(&cx, &client).await?;
     }
 
+    [R12 X4] needs [Kill] fn reads_fail_without_servers(cx) {
+        let (client, _witness, space) = pair(&cx).await?;
+        let k = key(&space, "k");
+        put(&client, &k, "v").await?;
+        cx.inject(Fault::KillServer(0)).await?;
+        let opts = ReadOpts::default().within(cx.timing.short / 2);
+        if cx.servers() == 1 {
+            let Err(error) = client.get(&k, opts).await else { panic!("R12: nobody could answer") };
+            assert!(matches!(error.kind, ErrorKind::Unavailable | ErrorKind::Timeout), "{error}");
+            assert_eq!(error.effect, Effect::None);
+        }
+        healed(&cx, &client).await?;
+        assert_eq!(value(&client, &k).await?, Some("v".into()));
+    }
+
     /// A call that has timed out while waiting for a connection is not sent after all.
     [G2 X1] needs [Proxy] fn no_late_send_after_timeout(cx) {
         let (client, witness, space) = pair(&cx).await?;

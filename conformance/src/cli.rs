@@ -1,0 +1,306 @@
+//! The `conformance` command: run, soak, bench and list, on any URL a given backend opens.
+
+use crate::harness::{Fault, Harness, Hooks, Timing};
+use crate::run::{Outcome, Runner};
+use crate::{Case, bench, statements};
+use async_trait::async_trait;
+use clap::{Parser, Subcommand};
+use coord_api::{Backend, Coordinator, Error, ErrorKind, OpenOpts, Result};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// Checks a coordination service against the contract, or measures it.
+#[derive(Parser, Debug)]
+#[command(name = "conformance", version)]
+struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand, Debug)]
+enum What {
+    /// Runs the cases on the service at URL; namespaces of their own are made below it.
+    Run {
+        url: String,
+        /// Only cases whose name contains this.
+        #[arg(long, default_value = "")]
+        filter: String,
+        /// Called with `hooks`, `inject FAULT...` and `heal FAULT...`, so that a cluster of any
+        /// kind can be driven. `hooks` prints the words kill, pause, expire, compact, ...
+        #[arg(long)]
+        hooks_cmd: Option<String>,
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Writes all outcomes as JSON.
+        #[arg(long)]
+        json: Option<std::path::PathBuf>,
+        /// TTL of the sessions, in seconds.
+        #[arg(long, default_value_t = 6.0)]
+        ttl: f64,
+    },
+    /// Repeats the random families with new seeds.
+    Soak {
+        url: String,
+        /// Seconds.
+        #[arg(long, default_value_t = 600)]
+        time: u64,
+    },
+    /// Measures the services side by side on this machine.
+    Bench { urls: Vec<String> },
+    /// Lists cases, or statements with their cases; fails on a statement without any.
+    List {
+        #[arg(long)]
+        statements: bool,
+    },
+}
+
+/// The whole command for these backends: 0 passed, 1 failed, 2 usage, 3 nothing failed but cases
+/// were skipped.
+pub fn cli(backends: Vec<Box<dyn Backend>>) -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Help is printed this way too.
+            drop(error.print());
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    let backends: Arc<[Box<dyn Backend>]> = backends.into();
+    match args.what {
+        What::List { statements: false } => {
+            for case in crate::registry() {
+                println!("{}  {}  {:?}", case.name, case.statements.join(" "), case.needs);
+            }
+            ExitCode::SUCCESS
+        }
+        What::List { statements: true } => list_statements(),
+        What::Run { url, filter, hooks_cmd, seed, json, ttl } => {
+            let timing =
+                Timing { ttl: Duration::from_secs_f64(ttl.clamp(0.05, 60.0)), ..Timing::default() };
+            let harness = UrlHarness { backends, url, hooks_cmd, timing };
+            let runner = Runner::new(Arc::new(harness), seed.unwrap_or_else(crate::seed));
+            let cases: Vec<_> = crate::registry().filter(|c| c.name.contains(&filter)).collect();
+            report(&run_all(&runner, &cases), json.as_deref())
+        }
+        What::Soak { url, time } => {
+            soak(UrlHarness { backends, url, hooks_cmd: None, timing: Timing::default() }, time)
+        }
+        What::Bench { urls } => bench::run(&backends, &urls),
+    }
+}
+
+fn list_statements() -> ExitCode {
+    for (id, text) in statements::STATEMENTS {
+        let names: Vec<&str> = statements::proofs(id).iter().map(|case| case.name).collect();
+        let excuse = statements::UNPROVEN.iter().find(|(unproven, _)| unproven == id);
+        println!("{id}  {text}");
+        println!("    {}", excuse.map_or_else(|| names.join(" "), |(_, why)| format!("({why})")));
+    }
+    let gaps = statements::gaps();
+    if gaps.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("without a case: {}", gaps.join(" "));
+    ExitCode::FAILURE
+}
+
+/// Runs side by side; outcomes in the order of the cases.
+fn run_all(runner: &Runner, cases: &[&'static Case]) -> Vec<(&'static Case, Outcome)> {
+    let next = AtomicUsize::new(0);
+    let done = parking_lot::Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let begun = Instant::now();
+                    let outcome = runner.run(case);
+                    let word = match &outcome {
+                        Outcome::Passed => "ok".to_owned(),
+                        Outcome::Failed(why) => format!("FAILED: {why}"),
+                        Outcome::Skipped(why) => format!("skipped, {why}"),
+                    };
+                    println!("{:<52} {:>6.2} s  {word}", case.name, begun.elapsed().as_secs_f64());
+                    done.lock().push((*case, outcome));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner();
+    done.sort_by_key(|(case, _)| case.name);
+    done
+}
+
+fn report(done: &[(&'static Case, Outcome)], json: Option<&std::path::Path>) -> ExitCode {
+    let count = |is: fn(&Outcome) -> bool| done.iter().filter(|(_, o)| is(o)).count();
+    let failed = count(|o| matches!(o, Outcome::Failed(_)));
+    let skipped = count(|o| matches!(o, Outcome::Skipped(_)));
+    println!("{} passed, {failed} failed, {skipped} skipped", done.len() - failed - skipped);
+    if let Some(path) = json {
+        let rows: Vec<_> = done.iter().map(|(case, outcome)| row(case, outcome)).collect();
+        let text = serde_json::to_string_pretty(&rows).expect("plain values serialize");
+        if let Err(error) = std::fs::write(path, text) {
+            eprintln!("{}: {error}", path.display());
+            return ExitCode::from(2);
+        }
+    }
+    match (failed, skipped) {
+        (0, 0) => ExitCode::SUCCESS,
+        (0, _) => ExitCode::from(3),
+        _ => ExitCode::FAILURE,
+    }
+}
+
+fn row(case: &Case, outcome: &Outcome) -> serde_json::Value {
+    let (word, why) = match outcome {
+        Outcome::Passed => ("passed", None),
+        Outcome::Failed(why) => ("failed", Some(why)),
+        Outcome::Skipped(why) => ("skipped", Some(why)),
+    };
+    let statements = case.statements;
+    serde_json::json!({ "case": case.name, "statements": statements, "outcome": word, "why": why })
+}
+
+fn soak(harness: UrlHarness, time_s: u64) -> ExitCode {
+    let (harness, end) = (Arc::new(harness), Instant::now() + Duration::from_secs(time_s));
+    let cases: Vec<_> = crate::registry().filter(|c| c.name.starts_with("random::")).collect();
+    let mut round = 0;
+    while Instant::now() < end {
+        let runner = Runner::new(harness.clone(), crate::seed());
+        for case in &cases {
+            if let Outcome::Failed(why) = runner.run(case) {
+                eprintln!("round {round}: {}: {why}", case.name);
+                return ExitCode::FAILURE;
+            }
+        }
+        round += 1;
+    }
+    println!("{round} rounds passed");
+    ExitCode::SUCCESS
+}
+
+/// A service that is there already, at a URL.
+struct UrlHarness {
+    backends: Arc<[Box<dyn Backend>]>,
+    url: String,
+    hooks_cmd: Option<String>,
+    timing: Timing,
+}
+
+/// Opens a URL by the backend that knows its scheme.
+pub(crate) async fn open(
+    backends: &[Box<dyn Backend>],
+    url: &str,
+    opts: OpenOpts,
+) -> Result<Arc<dyn Coordinator>> {
+    let scheme = url.split(':').next().unwrap_or_default();
+    let backend = backends.iter().find(|backend| backend.schemes().contains(&scheme));
+    let unknown = || Error::none(ErrorKind::Unsupported("no backend for this URL")).because(url);
+    backend.ok_or_else(unknown)?.open(url, opts).await
+}
+
+/// The URL of a namespace below another.
+pub(crate) fn below(url: &str, ns: &str) -> String {
+    match url.split_once('?') {
+        Some((path, query)) => format!("{}/{ns}?{query}", path.trim_end_matches('/')),
+        None => format!("{}/{ns}", url.trim_end_matches('/')),
+    }
+}
+
+impl UrlHarness {
+    fn call(&self, words: &[String]) -> Result<String> {
+        let unsupported = || Error::none(ErrorKind::Unsupported("faults without --hooks-cmd"));
+        let program = self.hooks_cmd.as_ref().ok_or_else(unsupported)?;
+        let output = std::process::Command::new(program).args(words).output();
+        let output = output.map_err(|error| Error::from(ErrorKind::Internal).because(error))?;
+        if !output.status.success() {
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            return Err(Error::from(ErrorKind::Unsupported("this fault")).because(text));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
+
+/// A fault in words: `kill 0`, `expire 1f`, `clock 0 -3600000`.
+fn words(verb: &str, fault: &Fault) -> Vec<String> {
+    let (name, rest) = match fault {
+        Fault::KillServer(at) => ("kill", at.to_string()),
+        Fault::PauseServer(at) => ("pause", at.to_string()),
+        Fault::PartitionServers(sets) => ("partition", format!("{sets:?}")),
+        Fault::CutClient(client) => ("cut", client.to_string()),
+        Fault::BlackholeClient(client) => ("blackhole", client.to_string()),
+        Fault::DropReplies(client) => ("drop-replies", client.to_string()),
+        Fault::DelayClient(client, by) => ("delay", format!("{client} {}", by.as_millis())),
+        Fault::SessionExpiry(session) => ("expire", session.to_string()),
+        Fault::Compact => ("compact", String::new()),
+        Fault::ClockStep(at, ms) => ("clock", format!("{at} {ms}")),
+        Fault::WipeCluster => ("wipe", String::new()),
+    };
+    let rest = rest.split_whitespace().map(str::to_owned);
+    [verb.to_owned(), name.to_owned()].into_iter().chain(rest).collect()
+}
+
+#[async_trait]
+impl Harness for UrlHarness {
+    fn name(&self) -> &'static str {
+        "url"
+    }
+
+    fn hooks(&self) -> Hooks {
+        let text = self.call(&["hooks".to_owned()]).unwrap_or_default();
+        let has = |word| text.split_whitespace().any(|found| found == word);
+        Hooks {
+            servers: 1,
+            kill: has("kill"),
+            pause: has("pause"),
+            partition: has("partition"),
+            proxy: has("proxy"),
+            expire: has("expire"),
+            compact: has("compact"),
+            clock: has("clock"),
+            wipe: has("wipe"),
+        }
+    }
+
+    fn timing(&self) -> Timing {
+        self.timing
+    }
+
+    async fn connect(&self, ns: &str, _client: usize) -> Result<Arc<dyn Coordinator>> {
+        let opts = OpenOpts {
+            request_timeout: self.timing.request,
+            detect: self.timing.detect,
+            ..OpenOpts::default()
+        };
+        open(&self.backends, &below(&self.url, ns), opts).await
+    }
+
+    async fn inject(&self, fault: &Fault) -> Result<()> {
+        self.call(&words("inject", fault)).map(drop)
+    }
+
+    async fn heal(&self, fault: &Fault) -> Result<()> {
+        self.call(&words("heal", fault)).map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_goes_before_the_query() {
+        let check = |url, expected| assert_eq!(below(url, "ns"), expected);
+        check("mem://a", "mem://a/ns");
+        check("etcd://h:1,h:2/p/?ca=/x", "etcd://h:1,h:2/p/ns?ca=/x");
+    }
+
+    #[test]
+    fn faults_are_plain_words() {
+        let check = |fault, expected: &str| assert_eq!(words("heal", &fault).join(" "), expected);
+        check(Fault::KillServer(2), "heal kill 2");
+        check(Fault::ClockStep(0, -5), "heal clock 0 -5");
+        check(Fault::Compact, "heal compact");
+    }
+}
