@@ -27,11 +27,12 @@ pub enum Command {
         compares: Vec<Compare>,
         ops: Vec<Write>,
     },
-    /// The session's id is the index of this entry.
+    /// The session's id is [`session_id`] of the salt and this entry's index.
     OpenSession {
         ttl_ms: u64,
         name: String,
         home: Option<Home>,
+        salt: u32,
     },
     CloseSession {
         id: u64,
@@ -141,6 +142,12 @@ impl Compare {
             | Compare::Never(key) => key,
         }
     }
+}
+
+/// Never given twice in a cluster, for the index is not; the salt, 23 bits drawn by whoever
+/// opens the session, keeps ids of different clusters apart. An index takes 40 bits.
+pub fn session_id(salt: u32, index: u64) -> u64 {
+    u64::from(salt & 0x7f_ffff) << 40 | index & 0xff_ffff_ffff
 }
 
 /// The version of a key written at a revision.
@@ -265,8 +272,9 @@ mod tests {
                 ttl_ms: 1,
                 name: "n".into(),
                 home: Some(Home { node: 2, incarnation: 3 }),
+                salt: 4,
             },
-            &[2, 1, 1, b'n', 1, 2, 3],
+            &[2, 1, 1, b'n', 1, 2, 3, 4],
         );
         check(Command::CloseSession { id: 5 }, &[3, 5]);
         check(Command::Heartbeat { ids: vec![5] }, &[4, 1, 5]);

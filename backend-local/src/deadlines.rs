@@ -75,7 +75,7 @@ mod tests {
     use crate::command::Command;
 
     fn open(state: &mut State, index: u64) {
-        let open = Command::OpenSession { ttl_ms: 1000, name: String::new(), home: None };
+        let open = Command::OpenSession { ttl_ms: 1000, name: String::new(), home: None, salt: 0 };
         state.apply(index, &open);
     }
 

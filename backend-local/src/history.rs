@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 const REVISIONS_MAX: usize = 8192;
-const BYTES_MAX: usize = 16 << 20;
+const BYTES_MAX: usize = 8 << 20;
+/// What goes into a snapshot, for watches that come back after a restart.
+const DUMP_BYTES_MAX: usize = 2 << 20;
 
 /// Everything one entry of the log changed.
 #[derive(Clone, Debug)]
@@ -89,6 +91,18 @@ impl History {
 
     pub fn batches(&self) -> impl Iterator<Item = &Batch> {
         self.batches.iter()
+    }
+
+    /// The newest part, as much as a snapshot takes, and the position from which it is whole.
+    pub fn tail(&self) -> (u64, impl Iterator<Item = &Batch>) {
+        let mut bytes = 0;
+        let fits = |batch: &&Batch| {
+            bytes += weight(&batch.changes);
+            bytes <= DUMP_BYTES_MAX
+        };
+        let first = self.batches.len() - self.batches.iter().rev().take_while(fits).count();
+        let omitted = first.checked_sub(1).map(|last| self.batches[last].revision);
+        (omitted.unwrap_or_else(|| self.floor()), self.batches.range(first..))
     }
 
     /// The changes under `prefix` after `position`, one batch per revision while there are no
@@ -208,5 +222,20 @@ mod tests {
         assert!(matches!(history.since(10, &all(), usize::MAX), Since::Each(_)));
         let quiet = Prefix::all(&Space::new("quiet").unwrap());
         assert_eq!(history.since(9, &quiet, 1), Since::Each(vec![]), "nothing was missed there");
+        assert_eq!(history.tail().0, 10);
+    }
+
+    #[test]
+    fn a_snapshot_takes_the_newest_part() {
+        let mut history = History::default();
+        let large = |n| match put("k", n, n) {
+            Change::Put(entry) => Change::Put(Entry { value: vec![0; 1 << 20].into(), ..entry }),
+            delete => delete,
+        };
+        for n in 1..=4 {
+            history.push(n, vec![large(n)]);
+        }
+        let (floor, tail) = history.tail();
+        assert_eq!((floor, tail.map(|b| b.revision).collect::<Vec<_>>()), (3, vec![4]));
     }
 }

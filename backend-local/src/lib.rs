@@ -43,6 +43,8 @@ mod raft;
 mod session;
 mod shared;
 mod state;
+#[cfg(test)]
+mod storage_suite;
 mod store;
 mod watching;
 mod wire;

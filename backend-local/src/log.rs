@@ -124,6 +124,11 @@ impl Log {
         memory.last.is_none() && memory.vote.is_none()
     }
 
+    /// Everything up to here is gone from the log.
+    pub fn purged(&self) -> Option<LogId> {
+        self.0.memory.read().purged
+    }
+
     async fn write(&self, write: Write) -> io::Result<()> {
         let (tell, told) = oneshot::channel();
         self.queue(Job { write, done: Done::Told(tell) })?;
@@ -213,7 +218,7 @@ impl Memory {
                 self.bytes -= weight(&entry);
             }
         }
-        self.last = last;
+        self.last = self.last.min(last);
         self.flushed = self.flushed.min(last.map(|id| id.index));
     }
 

@@ -67,6 +67,11 @@ impl Machine {
         Ok(Machine { shared, files: Arc::new(files), last: None, members: Default::default() })
     }
 
+    /// Up to where the snapshot on disk goes.
+    pub fn snapshot_last(&self) -> Option<LogId> {
+        self.files.current.lock().as_ref().and_then(|meta| meta.last_log_id)
+    }
+
     fn apply_batch(&mut self, batch: Vec<(LogEntry, Option<ApplyResponder<Types>>)>) {
         let mut touched = Touched::default();
         let mut replies = Vec::with_capacity(batch.len());

@@ -13,7 +13,7 @@ use crate::layout::{Identity, Layout};
 use crate::log::Log;
 use crate::machine::Machine;
 use crate::network::{self, Network};
-use crate::raft::{self, Member, Raft};
+use crate::raft::{self, LogId, Member, Raft};
 use crate::shared::Shared;
 use crate::wire::{CallError, Lane, PeerReply, PeerRequest, RefusalKind, Transport};
 use coord_api::{Error, ErrorKind, Health, Result};
@@ -104,6 +104,7 @@ impl Node {
         let raft_config =
             raft::config(&identity.cluster_text(), config.timing, config.snapshot_every)
                 .map_err(|why| Error::none(ErrorKind::Internal).because(why))?;
+        check_whole(log.purged(), machine.snapshot_last())?;
         let fresh = log.is_empty();
         let network = Network(transport.clone());
         let raft = Raft::new(identity.node, raft_config, network, log, machine)
@@ -530,6 +531,20 @@ fn left(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now())
 }
 
+/// What the log has let go of must be in the snapshot.
+fn check_whole(purged: Option<LogId>, snapshot: Option<LogId>) -> Result<()> {
+    if purged <= snapshot {
+        return Ok(());
+    }
+    let index = |id: Option<LogId>| id.map_or(0, |id| id.index);
+    let text = format!(
+        "the log begins after entry {}, the snapshot ends at {}",
+        index(purged),
+        index(snapshot)
+    );
+    Err(Error::none(ErrorKind::Corrupt).because(text))
+}
+
 /// What the file system said, as a caller can act on it.
 pub fn storage(error: io::Error) -> Error {
     let kind = match error.kind() {
@@ -542,11 +557,7 @@ pub fn storage(error: io::Error) -> Error {
 }
 
 fn fatal_error(fatal: &Fatal<raft::Types>) -> Error {
-    let text = fatal.to_string();
-    // The core wraps the storage's error into its own; what it meant is in the words alone.
-    let damaged = text.contains("snapshot:") || text.contains("log:") || text.contains("corrupt");
-    let kind = if damaged { ErrorKind::Corrupt } else { ErrorKind::Unavailable };
-    Error::none(kind).because(text)
+    Error::none(ErrorKind::Unavailable).because(fatal)
 }
 
 /// See [`Node::leadership`].

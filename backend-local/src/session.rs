@@ -5,7 +5,7 @@
 //! lost here whatever the servers think.
 
 use crate::clock::Clock;
-use crate::command::{Command, Home, Reply};
+use crate::command::{Command, Home, Reply, session_id};
 use crate::handle::Core;
 use crate::node::Node;
 use async_trait::async_trait;
@@ -26,6 +26,8 @@ pub struct LocalSession(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     id: u64,
+    /// The revision at which it came into being.
+    opened: u64,
     ttl: Duration,
     core: Arc<Core>,
     state: watch::Sender<SessionState>,
@@ -41,9 +43,14 @@ struct Inner {
 impl LocalSession {
     pub async fn open(core: Arc<Core>, opts: SessionOpts) -> Result<LocalSession> {
         let limits = core.limits().ttl;
-        let ttl = opts.ttl.clamp(limits.0, limits.1);
+        if opts.ttl > limits.1 {
+            return Err(ErrorKind::Unsupported("a TTL above the limit").into());
+        }
+        let ttl = opts.ttl.max(limits.0);
         let home = Home { node: core.node.identity.node, incarnation: core.node.incarnation };
+        let salt = uuid::Uuid::new_v4().as_fields().0;
         let open = Command::OpenSession {
+            salt,
             ttl_ms: ttl.as_millis() as u64,
             name: opts.name,
             home: Some(home),
@@ -54,7 +61,8 @@ impl LocalSession {
         };
         let valid_until = sent + valid_for(ttl);
         let inner = Arc::new(Inner {
-            id: revision,
+            id: session_id(salt, revision),
+            opened: revision,
             ttl,
             state: watch::Sender::new(SessionState::Alive { valid_until }),
             strict: AtomicUsize::new(0),
@@ -147,7 +155,7 @@ impl Inner {
     /// a session that was just opened, so only what it has applied counts.
     async fn ended_in_store(&self) -> bool {
         let state = self.core.node.shared.state.read();
-        state.applied >= self.id && state.session(self.id).is_none()
+        state.applied >= self.opened && state.session(self.id).is_none()
     }
 
     /// One heartbeat; whether it was answered.
@@ -232,16 +240,11 @@ impl Session for LocalSession {
         if self.0.is_lost() {
             return Err(Error::none(ErrorKind::SessionLost));
         }
-        let mut state = self.0.state.subscribe();
-        let work = self.0.core.txn(txn, Some(self.0.id));
-        let done = tokio::select! {
-            done = work => done,
-            _ = state.wait_for(SessionState::is_lost) => {
-                return Err(Error::unknown(ErrorKind::SessionLost));
+        match self.0.core.txn(txn, Some(self.0.id)).await {
+            // Whoever has been told of the loss must not hear of a success after it (S8).
+            Ok(TxnOutcome::Committed { .. }) if self.0.is_lost() => {
+                Err(Error::unknown(ErrorKind::SessionLost))
             }
-        };
-        match done {
-            Ok(_) if self.0.is_lost() => Err(Error::unknown(ErrorKind::SessionLost)),
             Err(error) if error.kind == ErrorKind::SessionLost => {
                 self.0.lose();
                 Err(error)

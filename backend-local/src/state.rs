@@ -5,7 +5,7 @@
 //! (`deadlines.rs`) and comes in as a command.
 
 use crate::codec;
-use crate::command::{Command, Compare, Home, Kind, Reply, Write, version};
+use crate::command::{Command, Compare, Home, Kind, Reply, Write, session_id, version};
 use crate::history::History;
 use bytes::Bytes;
 use coord_api::{Change, Entry, Key, Prefix, Revision, SessionId, Space};
@@ -44,7 +44,7 @@ impl State {
         match command {
             Command::EnsureSpace { space, kind } => self.ensure_space(index, space, *kind),
             Command::Txn { session, compares, ops } => self.txn(index, *session, compares, ops),
-            Command::OpenSession { ttl_ms, name, home } => {
+            Command::OpenSession { ttl_ms, name, home, salt } => {
                 let record = SessionRecord {
                     ttl_ms: *ttl_ms,
                     epoch: 0,
@@ -52,7 +52,7 @@ impl State {
                     home: *home,
                     keys: BTreeSet::new(),
                 };
-                self.sessions.insert(index, record);
+                self.sessions.insert(session_id(*salt, index), record);
                 Reply::Done { revision: index }
             }
             Command::CloseSession { id } => {
@@ -292,15 +292,14 @@ impl State {
             Change::Delete { key } => ChangeDump::Delete(key.clone()),
         };
         let entries = self.spaces.values().flat_map(|keys| keys.entries.values());
+        let (history_floor, history) = self.history.tail();
         Dump {
             applied: self.applied,
             spaces: self.spaces.iter().map(|(s, k)| (s.as_str().to_owned(), k.kind)).collect(),
             entries: entries.map(EntryDump::from).collect(),
             sessions: self.sessions().map(|(id, s)| SessionDump::new(id, s)).collect(),
-            history_floor: self.history.floor(),
-            history: self
-                .history
-                .batches()
+            history_floor,
+            history: history
                 .map(|b| (b.revision, b.changes.iter().map(change).collect()))
                 .collect(),
         }

@@ -27,7 +27,7 @@ fn start() -> State {
     let mut state = State::default();
     let persistent = Command::EnsureSpace { space: space("config"), kind: Kind::Persistent };
     let ephemeral = Command::EnsureSpace { space: space("alive"), kind: Kind::Ephemeral };
-    let open = Command::OpenSession { ttl_ms: 1000, name: "t".into(), home: None };
+    let open = Command::OpenSession { ttl_ms: 1000, name: "t".into(), home: None, salt: 0 };
     for (index, command) in [persistent, ephemeral, open].iter().enumerate() {
         assert_eq!(
             state.apply(index as u64 + 1, command),

@@ -95,7 +95,9 @@ impl LocalStore {
     #[doc(hidden)]
     pub async fn expire(&self, session: coord_api::SessionId) -> Result<()> {
         let deadline = std::time::Instant::now() + self.opts.request_timeout;
-        let end = crate::command::Command::CloseSession { id: session.0 };
+        let epoch = self.node.shared.state.read().session(session.0).map(|s| s.epoch);
+        let Some(epoch) = epoch else { return Ok(()) };
+        let end = crate::command::Command::Expire { sessions: vec![(session.0, epoch)] };
         self.node.propose(end, deadline).await.map(drop)
     }
 }

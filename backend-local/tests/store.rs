@@ -1,10 +1,10 @@
 //! A lone member through its public door.
 
-use backend_local::{LocalConfig, LocalStore};
+use backend_local::{Faults, LocalBackend, LocalConfig, LocalStore};
 use bytes::Bytes;
 use coord_api::{
-    Coordinator, CoordinatorExt, Key, Prefix, ReadOpts, SessionOpts, Space, SpaceKind, Txn,
-    TxnOutcome, WatchEvent, WatchOpts,
+    Backend, ClusterId, Coordinator, CoordinatorExt, Effect, ErrorKind, Health, Key, OpenOpts,
+    Prefix, ReadOpts, SessionOpts, Space, SpaceKind, Txn, TxnOutcome, WatchEvent, WatchOpts,
 };
 use futures_util::StreamExt;
 use std::path::Path;
@@ -96,4 +96,157 @@ async fn a_session_takes_its_keys_along() {
     drop((store, c, left_behind));
     let (_store, c) = open(dir.path()).await;
     assert_eq!(c.list(&all, ReadOpts::default()).await.unwrap().entries, [], "its holder is dead");
+}
+
+/// Two years of heartbeats would fill any disk: log and file stay bounded.
+#[tokio::test]
+async fn snapshots_keep_the_disk_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = LocalConfig { snapshot_every: 100, ..LocalConfig::new(dir.path()) };
+    let store = LocalStore::open(&config).await.unwrap();
+    let c = store.handle();
+    c.ensure_space(&space("config"), SpaceKind::Persistent).await.unwrap();
+    for n in 0..200u32 {
+        let writes = (0..16).map(|w| {
+            let c = c.clone();
+            let txn = Txn::new().put(&key(&format!("k{w}")), vec![n as u8; 4096]);
+            tokio::spawn(async move { c.txn(txn).await.unwrap() })
+        });
+        for write in writes.collect::<Vec<_>>() {
+            write.await.unwrap();
+        }
+    }
+    // 3,200 entries of 4 KiB went through: 13 MB.
+    let size = |name: &str| std::fs::metadata(dir.path().join(name)).unwrap().len();
+    assert!(size("snapshot") < 3 << 20, "{}", size("snapshot"));
+    assert!(size("store.redb") < 8 << 20, "{}", size("store.redb"));
+    let before = c.list(&Prefix::all(&space("config")), ReadOpts::default()).await.unwrap();
+    store.shut_down().await;
+    drop((store, c));
+    let (store, c) = open(dir.path()).await;
+    let after = c.list(&Prefix::all(&space("config")), ReadOpts::default()).await.unwrap();
+    assert_eq!(before.entries, after.entries);
+    store.shut_down().await;
+}
+
+/// A watch that was at a revision before the restart goes on from there.
+#[tokio::test]
+async fn a_watch_resumes_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, c) = open(dir.path()).await;
+    let first = c.txn(Txn::new().put(&key("a"), "1")).await.unwrap().committed().unwrap();
+    store.snapshot().await.unwrap();
+    let second = c.txn(Txn::new().put(&key("a"), "2")).await.unwrap().committed();
+    store.shut_down().await;
+    drop((store, c));
+    let (store, c) = open(dir.path()).await;
+    let opts = WatchOpts { start_after: Some(first), ..WatchOpts::default() };
+    let mut watch = c.watch(Prefix::all(&space("config")), opts);
+    let synced = WatchEvent::Synced { revision: first, resumed: true };
+    assert_eq!(watch.next().await, Some(synced));
+    match watch.next().await {
+        Some(WatchEvent::Changes { revision, .. }) => assert_eq!(Some(revision), second),
+        other => panic!("{other:?}"),
+    }
+    store.shut_down().await;
+}
+
+/// What waits for room is of unknown outcome and commits once there is some; what comes later is
+/// refused for certain; reads go on.
+#[tokio::test]
+async fn a_full_disk_is_told_truthfully_and_recovered_from() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, c) = open(dir.path()).await;
+    c.txn(Txn::new().put(&key("a"), "1")).await.unwrap();
+    store.inject(Faults { full: true, ..Faults::default() });
+    let caught = c.txn(Txn::new().put(&key("a"), "2")).await.unwrap_err();
+    assert_eq!((caught.kind, caught.effect), (ErrorKind::StorageFull, Effect::Unknown));
+    let refused = c.txn(Txn::new().put(&key("a"), "3")).await.unwrap_err();
+    assert_eq!((refused.kind, refused.effect), (ErrorKind::StorageFull, Effect::None));
+    assert_eq!(value(&c, "a").await.unwrap(), "1");
+    store.inject(Faults::default());
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while value(&c, "a").await.unwrap() != "2" {
+        assert!(Instant::now() < deadline, "the write that waited for room never came");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    c.txn(Txn::new().put(&key("a"), "4")).await.unwrap();
+    store.shut_down().await;
+}
+
+/// A sync that failed may have lost anything: the store stops, says so, and lies to nobody.
+#[tokio::test]
+async fn a_failed_sync_stops_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, c) = open(dir.path()).await;
+    c.txn(Txn::new().put(&key("a"), "1")).await.unwrap();
+    store.inject(Faults { sync_fails: true, ..Faults::default() });
+    let error = c.txn(Txn::new().put(&key("a"), "2")).await.unwrap_err();
+    assert_eq!((error.kind, error.effect), (ErrorKind::Unavailable, Effect::Unknown));
+    let mut health = c.health();
+    let down = health.wait_for(|health| matches!(health, Health::Unreachable { .. }));
+    tokio::time::timeout(Duration::from_secs(5), down).await.unwrap().unwrap();
+    store.shut_down().await;
+    drop((store, c));
+    let (store, c) = open(dir.path()).await;
+    let found = value(&c, "a").await.unwrap();
+    assert!(found == "1" || found == "2", "{found:?}");
+    store.shut_down().await;
+}
+
+#[tokio::test]
+async fn damage_to_the_snapshot_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = LocalConfig { snapshot_every: 10, ..LocalConfig::new(dir.path()) };
+    let store = LocalStore::open(&config).await.unwrap();
+    let c = store.handle();
+    c.ensure_space(&space("config"), SpaceKind::Persistent).await.unwrap();
+    for n in 0..30 {
+        c.txn(Txn::new().put(&key("a"), format!("{n}"))).await.unwrap();
+    }
+    let path = dir.path().join("snapshot");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !path.exists() {
+        assert!(Instant::now() < deadline, "no snapshot");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    store.shut_down().await;
+    drop((store, c));
+    let whole = std::fs::read(&path).unwrap();
+    for at in [0, 1, 20, whole.len() - 1] {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let error = LocalStore::open(&config).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Corrupt, "byte {at}: {error}");
+    }
+    std::fs::remove_file(&path).unwrap();
+    let error = LocalStore::open(&config).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Corrupt, "the log alone is not enough: {error}");
+}
+
+#[tokio::test]
+async fn the_directory_has_one_process_and_many_handles() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("local:?dir={}", dir.path().display());
+    let open = || LocalBackend.open(&url, OpenOpts::default());
+    let (one, two) = (open().await.unwrap(), open().await.unwrap());
+    one.ensure_space(&space("config"), SpaceKind::Persistent).await.unwrap();
+    one.txn(Txn::new().put(&key("a"), "1")).await.unwrap();
+    one.close().await.unwrap();
+    assert_eq!(value(&two, "a").await.unwrap(), "1");
+    let lock = std::fs::File::open(dir.path().join("lock")).unwrap();
+    assert!(lock.try_lock().is_err());
+    let other = OpenOpts { expect_cluster: Some(ClusterId([7; 16])), ..OpenOpts::default() };
+    let error = LocalBackend.open(&url, other).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::ClusterReplaced);
+    drop((one, two));
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while lock.try_lock().is_err() {
+        assert!(Instant::now() < deadline, "nobody uses the directory any more");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let refused = LocalStore::open(&LocalConfig::new(dir.path())).await.unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::Unavailable);
+    assert!(refused.to_string().contains("in use by another process"), "{refused}");
 }
