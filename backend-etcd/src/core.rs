@@ -25,7 +25,9 @@ pub(crate) struct Core {
     pub pool: Arc<Pool>,
     pub layout: Layout,
     pub opts: OpenOpts,
-    /// Revision at which the namespace's identity was written; part of every transaction.
+    /// Where the identity is, and the revision at which it was written; compared by every
+    /// transaction and read.
+    pub id_key: String,
     pub id_created: i64,
     pub cluster: ClusterId,
     spaces: Mutex<HashMap<Space, SpaceKind>>,
@@ -36,21 +38,42 @@ pub(crate) struct Core {
 pub(crate) type Range = Vec<PbKeyValue>;
 
 impl Core {
-    /// Finds the namespace's identity, or draws one, and keeps it.
+    /// Finds the cluster's identity, or draws one, and keeps it. A user who may not go beyond the
+    /// namespace has the namespace's own instead.
     pub async fn open(pool: Arc<Pool>, layout: Layout, opts: OpenOpts) -> Result<Core> {
         let deadline = Instant::now() + opts.connect_timeout;
-        let (cluster, id_created) = match read_id(&pool, &layout, deadline).await? {
-            Some(found) => found,
-            None => {
-                draw_id(&pool, &layout, deadline).await?;
-                read_id(&pool, &layout, deadline).await?.ok_or(ErrorKind::Corrupt)?
-            }
-        };
+        let mut id_key = Layout::cluster_id();
+        let mut identity = identify(&pool, &id_key, deadline).await;
+        let denied = |error: &Error| error.kind == ErrorKind::PermissionDenied;
+        if identity.as_ref().is_err_and(denied) {
+            id_key = layout.id();
+            identity = identify(&pool, &id_key, deadline).await;
+        }
+        let (cluster, id_created) = identity?;
         if opts.expect_cluster.is_some_and(|expected| expected != cluster) {
             return Err(ErrorKind::ClusterReplaced.into());
         }
-        let highest = AtomicU64::new(0);
-        Ok(Core { pool, layout, opts, id_created, cluster, spaces: Mutex::default(), highest })
+        let (spaces, highest) = (Mutex::default(), AtomicU64::new(0));
+        let core = Core { pool, layout, opts, id_key, id_created, cluster, spaces, highest };
+        core.learn_spaces(deadline).await?;
+        Ok(core)
+    }
+
+    /// Looks up every declared space, so that calls need not.
+    async fn learn_spaces(&self, deadline: Instant) -> Result<()> {
+        let (start, end) = self.layout.spaces();
+        let all = TxnOp::get(start.clone(), Some(GetOptions::new().with_range(end)));
+        let (ranges, revision) = self.read(Kind::Read, vec![all], deadline).await?;
+        let mut spaces = self.spaces.lock();
+        for kv in ranges.into_iter().flatten() {
+            let name = kv.key.strip_prefix(start.as_bytes()).map(String::from_utf8_lossy);
+            let space = name.and_then(|name| Space::new(&name).ok());
+            if let (Some(space), Some(kind)) = (space, parse_kind(&kv.value)) {
+                spaces.insert(space, kind);
+            }
+        }
+        self.saw(revision);
+        Ok(())
     }
 
     /// The same identity and names over other connections.
@@ -59,6 +82,7 @@ impl Core {
             pool,
             layout: self.layout.clone(),
             opts: self.opts.clone(),
+            id_key: self.id_key.clone(),
             id_created: self.id_created,
             cluster: self.cluster,
             spaces: Mutex::new(self.spaces.lock().clone()),
@@ -81,7 +105,7 @@ impl Core {
 
     /// Holds while the servers are the ones this handle was opened on (G6).
     pub fn same_cluster(&self) -> Compare {
-        Compare::create_revision(self.layout.id(), CompareOp::Equal, self.id_created)
+        Compare::create_revision(self.id_key.clone(), CompareOp::Equal, self.id_created)
     }
 
     /// Runs a read-only transaction: all ranges at one revision.
@@ -245,31 +269,31 @@ fn parse_kind(value: &[u8]) -> Option<SpaceKind> {
         .find(|kind| kind_name(*kind).as_bytes() == value)
 }
 
-async fn read_id(
-    pool: &Pool,
-    layout: &Layout,
-    deadline: Instant,
-) -> Result<Option<(ClusterId, i64)>> {
-    let key = layout.id();
-    let answer = pool
-        .call(Kind::Read, deadline, |mut client| {
-            let key = key.clone();
-            let read = async move { client.get(key, Some(GetOptions::new())).await };
-            async move { read.await.map_err(Fault::from) }
-        })
-        .await?;
+/// The identity under `key` and when it was written; drawn now if there is none.
+async fn identify(pool: &Pool, key: &str, deadline: Instant) -> Result<(ClusterId, i64)> {
+    if let Some(found) = read_id(pool, key, deadline).await? {
+        return Ok(found);
+    }
+    draw_id(pool, key, deadline).await?;
+    read_id(pool, key, deadline).await?.ok_or_else(|| corrupt("no identity after writing one"))
+}
+
+async fn read_id(pool: &Pool, key: &str, deadline: Instant) -> Result<Option<(ClusterId, i64)>> {
+    let read = |mut client: etcd_client::Client| async move {
+        client.get(key, Some(GetOptions::new())).await.map_err(Fault::from)
+    };
+    let answer = pool.call(Kind::Read, deadline, read).await?;
     let Some(kv) = answer.0.kvs.into_iter().next() else { return Ok(None) };
     let text = std::str::from_utf8(&kv.value).ok();
     let id = text.and_then(|text| uuid::Uuid::try_parse(text).ok());
-    let id = id.ok_or_else(|| corrupt("the identity of the namespace is no UUID"))?;
+    let id = id.ok_or_else(|| corrupt("the identity is no UUID"))?;
     Ok(Some((ClusterId(*id.as_bytes()), kv.create_revision)))
 }
 
 /// Several openers may do this at once and again: the first one's identity stays.
-async fn draw_id(pool: &Pool, layout: &Layout, deadline: Instant) -> Result<()> {
-    let key = layout.id();
+async fn draw_id(pool: &Pool, key: &str, deadline: Instant) -> Result<()> {
     let txn = Txn::new()
-        .when([Compare::create_revision(key.clone(), CompareOp::Equal, 0)])
+        .when([Compare::create_revision(key, CompareOp::Equal, 0)])
         .and_then([TxnOp::put(key, uuid::Uuid::new_v4().to_string(), None)]);
     let write = |mut client: etcd_client::Client| {
         let txn = txn.clone();

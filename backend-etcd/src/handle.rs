@@ -72,7 +72,8 @@ impl EtcdHandle {
             members,
             limits: crate::LIMITS,
             caps: Caps {
-                full_history: true,
+                // Each revision is told while connected, but none of before.
+                full_history: false,
                 strict_validity: true,
                 exact_conflict: true,
                 resume_after_restart: false,

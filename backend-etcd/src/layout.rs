@@ -22,7 +22,12 @@ impl Layout {
         Layout { root }
     }
 
-    /// Drawn once per namespace: the cluster's identity.
+    /// The cluster's identity, drawn once, for all namespaces (G6).
+    pub fn cluster_id() -> String {
+        "/-/_sys/id".into()
+    }
+
+    /// The identity of this namespace, where the cluster's is out of reach.
     pub fn id(&self) -> String {
         format!("{}_sys/id", self.root)
     }
@@ -35,6 +40,11 @@ impl Layout {
     /// Declares a space; the value is its kind.
     pub fn space(&self, space: &Space) -> String {
         format!("{}_sys/space/{space}", self.root)
+    }
+
+    /// All declarations: first key, and the first one beyond the last.
+    pub fn spaces(&self) -> (String, String) {
+        (format!("{}_sys/space/", self.root), format!("{}_sys/space0", self.root))
     }
 
     /// Exists while the session does.
@@ -81,6 +91,6 @@ mod tests {
         assert_eq!((&*start, &*end), (&b"/a/b/-/config/"[..], &b"/a/b/-/config0"[..]));
         let (_, end) = layout.range(&Prefix::new(&space, "v~").unwrap());
         assert_eq!(end, b"/a/b/-/config/v\x7f");
-        assert_eq!(Layout::new(&[]).id(), "/-/_sys/id");
+        assert_eq!(Layout::new(&[]).id(), Layout::cluster_id());
     }
 }

@@ -81,7 +81,8 @@ impl Core {
             let local =
                 gets.iter().cloned().map(|(key, get)| to_op((key, get.with_serializable())));
             // An empty transaction would go through the quorum: read anything.
-            let anything = (self.layout.id().into_bytes(), GetOptions::new().with_serializable());
+            let anything =
+                (self.id_key.clone().into_bytes(), GetOptions::new().with_serializable());
             let local = local.chain([to_op(anything)]).collect();
             match self.read(Kind::Local, local, deadline).await {
                 Ok((mut ranges, revision)) if revision >= floor => {
@@ -92,7 +93,7 @@ impl Core {
                 _ => {}
             }
         }
-        let anything = (self.layout.id().into_bytes(), GetOptions::new().with_count_only());
+        let anything = (self.id_key.clone().into_bytes(), GetOptions::new().with_count_only());
         let ops = gets.into_iter().chain([anything]).map(to_op).collect();
         let (mut ranges, revision) = self.read(Kind::Read, ops, deadline).await?;
         ranges.pop();

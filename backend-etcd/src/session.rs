@@ -170,7 +170,7 @@ async fn mark(core: &Core, id: SessionId, name: &str) -> Result<coord_api::Revis
             etcd_client::Compare::create_revision(key.clone(), etcd_client::CompareOp::Equal, 0),
         ])
         .and_then([TxnOp::put(key.clone(), name, Some(options))])
-        .or_else([TxnOp::get(key.clone(), None), TxnOp::get(core.layout.id(), None)]);
+        .or_else([TxnOp::get(key.clone(), None), TxnOp::get(core.id_key.clone(), None)]);
     let answer = core
         .pool
         .call(Kind::Read, core.deadline(None), |mut client| {

@@ -49,7 +49,7 @@ impl Core {
 
     fn request(&self, txn: &Txn, author: Option<Author>) -> RawTxn {
         let mut when = vec![self.same_cluster()];
-        let mut otherwise = vec![self.layout.id()];
+        let mut otherwise = vec![self.id_key.clone()];
         if let Some(author) = author {
             let marker = self.layout.session(author.id);
             when.push(created_at(marker.clone(), author.marker));

@@ -76,7 +76,7 @@ impl<B: Backend> Tcp for ProcessHarness<B> {
 
     fn hooks(&self) -> Hooks {
         let servers = self.cluster.lock().len();
-        Hooks { servers, kill: true, pause: true, ..Hooks::default() }
+        Hooks { servers, kill: true, pause: true, wipe: true, ..Hooks::default() }
     }
 
     fn timing(&self) -> Timing {
@@ -87,6 +87,7 @@ impl<B: Backend> Tcp for ProcessHarness<B> {
         match *fault {
             Fault::KillServer(at) => self.on_cluster(move |cluster| Ok(cluster.kill(at))).await,
             Fault::PauseServer(at) => self.on_cluster(move |cluster| Ok(cluster.pause(at))).await,
+            Fault::WipeCluster => self.on_cluster(Cluster::wipe).await,
             _ => Err(Error::none(ErrorKind::Unsupported("this fault"))),
         }
     }

@@ -42,6 +42,8 @@ struct Server {
     program: &'static str,
     args: Vec<String>,
     log: PathBuf,
+    /// What a wiped server has lost.
+    state: PathBuf,
     child: Option<Child>,
 }
 
@@ -177,6 +179,24 @@ impl Cluster {
             std::thread::sleep(Duration::from_millis(30));
         }
         Ok(())
+    }
+
+    /// Another cluster under the same addresses: all servers end, lose their data and start anew.
+    ///
+    /// # Errors
+    /// As [`Cluster::etcd`].
+    pub fn wipe(&mut self) -> io::Result<()> {
+        for server in &mut self.servers {
+            server.end();
+            match fs::remove_dir_all(&server.state) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        for server in &mut self.servers {
+            server.start()?;
+        }
+        (0..self.servers.len()).try_for_each(|at| self.ready(at))
     }
 
     /// SIGSTOP: the server keeps its connections and says nothing.
@@ -340,7 +360,8 @@ fn etcd_servers(dir: &Path, members: usize, opts: &EtcdOpts) -> io::Result<Vec<S
         }
         args.extend(opts.args.iter().cloned());
         let log = dir.join(format!("s{at}.log"));
-        Server { port: ports[at], program: "etcd", args, log, child: None }
+        let state = dir.join(format!("s{at}"));
+        Server { port: ports[at], program: "etcd", args, log, state, child: None }
     };
     Ok((0..members).map(server).collect())
 }
@@ -408,7 +429,8 @@ fn zookeeper_servers(dir: &Path, servers: usize, opts: &ZooKeeperOpts) -> io::Re
         args.push(format!("org.apache.zookeeper.server.{main}"));
         args.push(config.display().to_string());
         let log = home.join("log");
-        Ok(Server { port: ports[at], program: "java", args, log, child: None })
+        let state = data.join("version-2");
+        Ok(Server { port: ports[at], program: "java", args, log, state, child: None })
     };
     (0..servers).map(server).collect()
 }
