@@ -295,6 +295,7 @@ cases! { session;
         let space = ephemeral(&witness, "alive").await?;
         let (blocked, held) = (cx.clone(), space.clone());
         let (send, receive) = tokio::sync::oneshot::channel();
+        let (release, looked) = std::sync::mpsc::channel::<()>();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime can be started").block_on(async {
@@ -304,8 +305,8 @@ cases! { session;
                 std::thread::sleep(session.ttl() * 2);
                 let lost = session.state().borrow().is_lost();
                 drop(send.send((k, lost)));
-                // Stay until the witness has looked.
-                std::thread::sleep(session.ttl() / 2);
+                // Blocked until the witness has looked, or is gone.
+                drop(looked.recv());
                 Ok::<(), Error>(())
             })
         });
@@ -313,7 +314,9 @@ cases! { session;
             .await
             .expect("the thread sends");
         assert!(!lost, "S16: lost while its executor was blocked");
-        assert!(is_there(&witness, &k).await?);
+        let there = is_there(&witness, &k).await;
+        drop(release);
+        assert!(there?, "S16: gone while its executor was blocked");
         tokio::task::spawn_blocking(|| thread.join()).await.expect("joined").expect("no panic")?;
     }
 
