@@ -31,9 +31,9 @@ pub fn unsigned(text: &str) -> Option<u64> {
     u64::from_str_radix(digits, base).ok().filter(|_| digits.bytes().all(|b| b != b'+'))
 }
 
-/// The decimal number in front of whatever follows; 0 if there is none.
-pub fn leading(text: &str) -> i64 {
-    long(text, 10).map_or(0, |(value, _)| value)
+/// The decimal number in front of whatever follows, cut to 32 bits; 0 if there is none.
+pub fn leading(text: &str) -> i32 {
+    long(text, 10).map_or(0, |(value, _)| value as i32)
 }
 
 /// Bytes; units B, KB … PB in any case, fractions only with a dot in the text.

@@ -120,9 +120,9 @@ fn on_volume(
         }),
         Rule::SnapshotDirectory => snapshot_directory(key, value),
         Rule::SubvolsPerDirectory => {
-            let (wanted, there) =
-                (number::leading(value), layout.subvolumes(volume.bricks.len()) as i64);
-            unless(wanted <= there, || {
+            let wanted = number::leading(value);
+            let there = layout.subvolumes(volume.bricks.len());
+            unless(usize::try_from(wanted).is_ok_and(|n| n <= there) || wanted < 0, || {
                 format!(
                     "subvols-per-directory({wanted}) is greater than the number of \
                      subvolumes({there})."

@@ -114,6 +114,9 @@ pub(super) fn graph(build: &Build<'_>, index: usize) -> Result<Graph, VolgenErro
             debug::stack_user(&mut graph, build, layer.name);
         }
     }
+    // Nothing here depends on them, but stock refuses a bad value of these two while it builds.
+    build.flag("changelog.changelog")?;
+    build.flag("geo-replication.indexing")?;
     server_specials(&mut graph, build, &brick.path);
     plain(&mut graph, build);
     Ok(graph)
