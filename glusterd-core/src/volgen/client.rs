@@ -7,7 +7,7 @@
 use super::VolgenError;
 use super::cluster::{client, distribute};
 use super::debug;
-use super::engine::{Build, client_logs, plain, rows};
+use super::engine::{Build, bytes, client_logs, plain, rows};
 use super::graph::Graph;
 use crate::model::{Kind, boolean};
 
@@ -133,29 +133,6 @@ fn rewrite_readdir_sizes(build: &mut Build<'_>) -> Result<(), VolgenError> {
     Ok(())
 }
 
-/// A number with an optional unit (`B`, `KB`, … `PB`, any case), in bytes.
-///
-/// Source: libglusterfs/src/common-utils.c `gf_string2bytesize_range` (v10.3).
-fn bytes(text: &str) -> Option<u64> {
-    let text = text.trim_start();
-    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let shift = match unit.to_ascii_uppercase().as_str() {
-        "" | "B" => 0,
-        "KB" => 10,
-        "MB" => 20,
-        "GB" => 30,
-        "TB" => 40,
-        "PB" => 50,
-        _ => return None,
-    };
-    if number.contains('.') {
-        let value = number.parse::<f64>().ok()? * (1u64 << shift) as f64;
-        return (value < u64::MAX as f64).then_some(value as u64);
-    }
-    number.parse::<u64>().ok()?.checked_mul(1 << shift)
-}
-
 fn performance(graph: &mut Graph, build: &Build<'_>, variant: Variant) -> Result<(), VolgenError> {
     let volume = build.volume;
     for (opt, value) in rows(&build.options).filter(|(opt, _)| opt.special && opt.option == "perf")
@@ -192,23 +169,4 @@ fn snapview(graph: &mut Graph, build: &Build<'_>) {
     let name = build.name("snapd-client");
     let snapd = client(graph, build, name, None, &remote, build.transport);
     graph.add_over("features/snapview-client", build.name("snapview-client"), vec![live, snapd]);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes() {
-        let check = |text: &str, want: Option<u64>| assert_eq!(bytes(text), want, "{text:?}");
-        check("10MB", Some(10 << 20));
-        check("131072", Some(131_072));
-        check("4kb", Some(4096));
-        check("1.5KB", Some(1536));
-        check("20PB", Some(20 << 50));
-        check("99999PB", None);
-        check("10X", None);
-        check("", None);
-        check(".", None);
-    }
 }

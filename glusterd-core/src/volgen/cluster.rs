@@ -48,7 +48,7 @@ pub(super) fn clients(
 ) -> Result<Vec<Vec<usize>>, VolgenError> {
     let volume = build.volume;
     let leaf = volume.layout.leaf();
-    if volume.bricks.is_empty() || volume.bricks.len() % leaf != 0 {
+    if volume.bricks.is_empty() || !volume.bricks.len().is_multiple_of(leaf) {
         return Err(VolgenError::new(format!(
             "volume inconsistency: total number of bricks ({}) is not divisible with number of \
              bricks per cluster ({leaf}) in a multi-cluster setup",

@@ -10,6 +10,8 @@ use super::graph::{Graph, Node};
 use super::{Facts, VolgenError};
 use crate::model::{OptionList, Volume, boolean};
 use crate::options::{Opt, TABLE};
+use std::collections::HashMap;
+use std::sync::LazyLock;
 
 /// One graph under construction: the volume as stored, and the options that hold in this graph.
 pub(super) struct Build<'a> {
@@ -57,7 +59,7 @@ impl<'a> Build<'a> {
 
     /// The value as stored (changes on trial left out), or the table's default.
     pub fn stored(&self, key: &str) -> Option<&'a str> {
-        let default = || TABLE.iter().find(|opt| opt.key == key).and_then(|opt| opt.map_default);
+        let default = || TABLE[*ROWS.get(key)?.first()?].map_default;
         self.volume.options.value(key).or_else(default)
     }
 
@@ -73,9 +75,22 @@ fn bad_boolean(key: &str, text: &str) -> VolgenError {
     VolgenError::new(format!("option {key} {text}: not a boolean value"))
 }
 
-/// Rows that have a value here: the option's, else the table's default.
+/// Positions in the table by key; some keys have two rows.
+static ROWS: LazyLock<HashMap<&str, Vec<usize>>> = LazyLock::new(|| {
+    let mut rows: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (at, opt) in TABLE.iter().enumerate() {
+        rows.entry(opt.key).or_default().push(at);
+    }
+    rows
+});
+
+/// Rows that have a value here, in the table's order: the option's value, else the table's default.
 pub(super) fn rows(options: &OptionList) -> impl Iterator<Item = (&'static Opt, &str)> {
-    TABLE.iter().filter_map(|opt| Some((opt, options.value(opt.key).or(opt.map_default)?)))
+    let mut values: Vec<Option<&str>> = TABLE.iter().map(|opt| opt.map_default).collect();
+    for (key, value) in options.iter() {
+        ROWS.get(key).into_iter().flatten().for_each(|&at| values[at] = Some(value));
+    }
+    TABLE.iter().zip(values).filter_map(|(opt, value)| Some((opt, value?)))
 }
 
 /// Every plain row, on every node of its translator's type.
@@ -86,14 +101,38 @@ pub(super) fn plain(graph: &mut Graph, build: &Build<'_>) {
 }
 
 /// Writes one option onto all nodes of a type.
+///
+/// Three options would keep a process from starting if they were written as they are
+/// (docs/differences.md).
 pub(super) fn write(graph: &mut Graph, build: &Build<'_>, kind: &str, option: &str, value: &str) {
-    for node in graph.nodes_mut().iter_mut().filter(|node| node.kind == kind) {
+    let strangers = match option {
+        "read-subvolume" => strangers(graph, value),
+        _ => Vec::new(),
+    };
+    for (at, node) in graph.nodes_mut().iter_mut().enumerate().filter(|(_, n)| n.kind == kind) {
         match option {
             "ta-remote-port" if is_thin_arbiter(node, build) => node.set("remote-port", value),
             "ta-remote-port" => {}
+            // The socket layer knows no units.
+            "tcp-window-size" => {
+                let plain = bytes(value).map(|bytes| bytes.to_string());
+                node.set(option, plain.as_deref().unwrap_or(value));
+            }
+            _ if strangers.contains(&at) => {}
             _ => node.set(option, value),
         }
     }
+}
+
+/// Nodes that have no child of this name, where another has one: only the parent can read from it.
+/// A name that is no node at all stays, to be refused.
+fn strangers(graph: &Graph, child: &str) -> Vec<usize> {
+    let nodes = graph.nodes();
+    if !nodes.iter().any(|node| node.name == child) {
+        return Vec::new();
+    }
+    let is_child = |&at: &usize| nodes[at].name == child;
+    (0..nodes.len()).filter(|&at| !nodes[at].children.iter().any(is_child)).collect()
 }
 
 /// `VOL-ta-N`; a volume that has `-ta-` in its own name is not meant.
@@ -116,11 +155,11 @@ const LOG_OPTIONS: &[(&[&str], &str)] = &[
 
 /// Log and thread options of client-side graphs: a pass for each, in fixed order.
 pub(super) fn client_logs(graph: &mut Graph, build: &Build<'_>) {
+    let specials = rows(&build.options).filter(|(opt, _)| opt.special);
+    let rows: Vec<_> = specials.filter(|(opt, _)| opt.key.contains("client")).collect();
     for (specials, option) in LOG_OPTIONS {
-        for (opt, value) in rows(&build.options) {
-            if opt.special && specials.contains(&opt.option) && opt.key.contains("client") {
-                write(graph, build, opt.xlator, option, value);
-            }
+        for (opt, value) in rows.iter().filter(|(opt, _)| specials.contains(&opt.option)) {
+            write(graph, build, opt.xlator, option, value);
         }
     }
 }
@@ -160,5 +199,47 @@ pub(super) fn set_ssl(node: &mut Node, build: &Build<'_>) {
         if let Some(value) = build.options.value(key) {
             node.set(format!("transport.socket.{option}"), value);
         }
+    }
+}
+
+/// A number with an optional unit (`B`, `KB`, … `PB`, any case), in bytes.
+///
+/// Source: libglusterfs/src/common-utils.c `gf_string2bytesize_range` (v10.3).
+pub(super) fn bytes(text: &str) -> Option<u64> {
+    let text = text.trim_start();
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let shift = match unit.to_ascii_uppercase().as_str() {
+        "" | "B" => 0,
+        "KB" => 10,
+        "MB" => 20,
+        "GB" => 30,
+        "TB" => 40,
+        "PB" => 50,
+        _ => return None,
+    };
+    if number.contains('.') {
+        let value = number.parse::<f64>().ok()? * (1u64 << shift) as f64;
+        return (value < u64::MAX as f64).then_some(value as u64);
+    }
+    number.parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        let check = |text: &str, want: Option<u64>| assert_eq!(bytes(text), want, "{text:?}");
+        check("10MB", Some(10 << 20));
+        check("131072", Some(131_072));
+        check("4kb", Some(4096));
+        check("1.5KB", Some(1536));
+        check("20PB", Some(20 << 50));
+        check("99999PB", None);
+        check("10X", None);
+        check("", None);
+        check(".", None);
     }
 }
