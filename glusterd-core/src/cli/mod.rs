@@ -3,7 +3,9 @@
 //! A command parses its dict into a request, plans purely, and writes the reply; `ops` drives it.
 //! Adding one touches its family's file and the table below.
 
+mod add_brick;
 mod args;
+mod bitrot;
 mod bricks;
 mod create;
 mod delete;

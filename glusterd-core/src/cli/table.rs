@@ -1,7 +1,8 @@
 //! Which procedure is which command; what is not served says so.
 
 use super::{
-    create, delete, get, heal, info, reset, set, small, start, stats, status, stop, upkeep,
+    add_brick, bitrot, create, delete, get, heal, info, reset, set, small, start, stats, status,
+    stop, upkeep,
 };
 use crate::model::Refusal;
 use crate::ops::Operation;
@@ -36,6 +37,7 @@ pub const ROWS: &[Row] = &[
     row!(8, "START_VOLUME", start::Start),
     row!(9, "STOP_VOLUME", stop::Stop),
     row!(12, "SET_VOLUME", set::SetVolume),
+    row!(13, "ADD_BRICK", add_brick::AddBrick),
     row!(16, "LOG_ROTATE", upkeep::LogRotate),
     row!(20, "RESET_VOLUME", reset::ResetVolume),
     row!(23, "PROFILE_VOLUME", stats::Stats),
@@ -47,6 +49,7 @@ pub const ROWS: &[Row] = &[
     row!(36, "UUID_GET", small::UuidGet),
     row!(40, "BARRIER_VOLUME", upkeep::Barrier),
     row!(41, "GET_VOL_OPT", get::GetOption),
+    row!(43, "BITROT", bitrot::Bitrot),
 ];
 
 /// Known procedures without an implementation, with the command a user typed to get there.
@@ -54,7 +57,6 @@ pub const NOT_SERVED: &[(u32, &str)] = &[
     (1, "peer probe"),
     (2, "peer detach"),
     (11, "volume rebalance"),
-    (13, "volume add-brick"),
     (14, "volume remove-brick"),
     (15, "volume replace-brick"),
     (19, "volume sync"),
@@ -68,7 +70,6 @@ pub const NOT_SERVED: &[(u32, &str)] = &[
     (38, "system:: execute"),
     (39, "snapshot"),
     (42, "nfs-ganesha"),
-    (43, "volume bitrot"),
     (44, "volume attach-tier"),
     (45, "volume tier"),
     (46, "get-state"),
