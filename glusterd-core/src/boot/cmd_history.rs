@@ -12,7 +12,7 @@ use std::time::SystemTime;
 
 use parking_lot::Mutex;
 
-use super::log_line::{LINE_BYTES_MAX, stamp};
+use super::log_line::{LINE_BYTES_MAX, shorten, stamp};
 use super::log_sink::append_to;
 
 /// The open file; clones share it.
@@ -45,7 +45,7 @@ impl CmdHistory {
             Ok(()) => format!("[{stamp}]  : {command} : SUCCESS"),
             Err(reason) => format!("[{stamp}]  : {command} : FAILED : {reason}"),
         };
-        line.truncate(line.floor_char_boundary(LINE_BYTES_MAX));
+        shorten(&mut line, LINE_BYTES_MAX);
         line.push('\n');
         let mut file = self.file.lock();
         if !same_file(&file, &self.path) {

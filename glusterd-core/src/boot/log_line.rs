@@ -58,11 +58,19 @@ pub fn format(stamp: &str, record: &Record<'_>, with_msgid: bool) -> String {
         let _ = write!(line, " [{}]", fields.join(", "));
     }
     if line.len() >= LINE_BYTES_MAX {
-        line.truncate(line.floor_char_boundary(LINE_BYTES_MAX - 8));
+        shorten(&mut line, LINE_BYTES_MAX - 8);
         line.push_str(" ...");
     }
     line.push('\n');
     line
+}
+
+/// Cuts a text between two characters, to at most `bytes_max` bytes.
+pub fn shorten(text: &mut String, bytes_max: usize) {
+    if text.len() > bytes_max {
+        let end = (0..=bytes_max).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(end);
+    }
 }
 
 #[cfg(test)]
