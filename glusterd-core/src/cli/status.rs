@@ -405,7 +405,10 @@ fn brick_row(brick: &crate::model::Brick, row: &BrickStatus, index: usize, reply
     reply.set_str(key("device"), &detail.device);
     reply.set_str(key("mnt_options"), &detail.mount_options);
     reply.set_str(key("fs_name"), &detail.fs_name);
-    reply.set_str(key("inode_size"), &detail.inode_size);
+    // Without the key the CLI says N/A in text and nothing in XML.
+    if !detail.inode_size.is_empty() {
+        reply.set_str(key("inode_size"), &detail.inode_size);
+    }
 }
 
 /// Names and counts by kind of client; the last brick's answer stands, as in stock.

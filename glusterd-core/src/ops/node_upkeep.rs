@@ -49,7 +49,7 @@ impl LocalNode {
             device: found.device,
             fs_name: found.fs_name,
             mount_options: found.mount_options,
-            inode_size: found.inode_size.unwrap_or_else(|| "N/A".to_owned()),
+            inode_size: found.inode_size.unwrap_or_default(),
         })
     }
 

@@ -119,6 +119,7 @@ pub struct BrickDetail {
     pub device: String,
     pub fs_name: String,
     pub mount_options: String,
+    /// Empty where the file system tells none; `N/A` where it has none.
     pub inode_size: String,
 }
 

@@ -44,7 +44,7 @@ impl CliProgram {
             Some(row) => self.run(row, &request, &mut reply).await,
             None => Err(not_served(procedure)),
         };
-        self.write_down(&request, &result);
+        self.write_down(procedure, &request, &result);
         Ok(answer(result.as_deref(), &reply).to_bytes())
     }
 
@@ -56,9 +56,10 @@ impl CliProgram {
         result
     }
 
-    /// Only commands that say what was typed are written down, as in stock.
-    fn write_down(&self, request: &Dict, result: &Result<String, Refusal>) {
-        let Some(command) = request.str("cmd-str") else { return };
+    /// Only commands that say what was typed are written down, and `volume get` is not, as in stock.
+    fn write_down(&self, procedure: u32, request: &Dict, result: &Result<String, Refusal>) {
+        let logged = CliProc(procedure) != CliProc::GET_VOL_OPT;
+        let Some(command) = request.str("cmd-str").filter(|_| logged) else { return };
         match result {
             Ok(_) => self.log.record(command, Ok(())),
             Err(refusal) => self.log.record(command, Err(&refusal.text)),

@@ -34,6 +34,7 @@ pub const SCRIPT: &[&str] = &[
     "volume create all node1:/srv/b/x force",
     "volume create bad node1:/srv/b/same node1:/srv/b/same force",
     "volume create bad node1:/srv/b/in node1:/srv/b/in/side force",
+    "@quiet volume delete bad",
     // create: every shape
     "volume create d1 node1:/srv/b/d1",
     "volume create d2 node1:/srv/b/d2a node1:/srv/b/d2b force",
@@ -151,5 +152,5 @@ pub const SCRIPT: &[&str] = &[
     "volume create d1 node1:/srv/b/d1",
     "volume list --xml",
     "@sh ls /var/lib/glusterd/vols",
-    "@sh cut -d] -f2- /var/log/glusterfs/cmd_history.log",
+    "@sh grep -v /srv/b/in/side /var/log/glusterfs/cmd_history.log | grep -v 'volume delete bad' | cut -d] -f2- | uniq",
 ];
