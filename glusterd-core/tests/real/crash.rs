@@ -180,7 +180,7 @@ fn killed_at_any_moment_every_operation_is_whole() {
     let mounted = sandbox
         .sh("mount -t glusterfs node1:/keep /mnt/m && echo x > /mnt/m/probe && cat /mnt/m/probe");
     assert_eq!(mounted.out, "x\n", "{mounted:?}");
-    let took = durations(&sandbox);
+    let mut aim = durations(&sandbox);
     let bricks = "pgrep -f -- '--volfile-id keep[.]' | sort";
     let keepers = sandbox.sh(bricks).out;
     assert_eq!(keepers.lines().count(), 3);
@@ -195,8 +195,8 @@ fn killed_at_any_moment_every_operation_is_whole() {
     let mut tally: BTreeMap<(&str, bool), u32> = BTreeMap::new();
     for point in 0..POINTS {
         let op = choose(&before, &mut random, point + 2);
-        // The CLI needs the first part to come up; a strike there is a strike before everything.
-        let delay_us = took[op.name()] / 4 + random.below(took[op.name()]);
+        let window = aim.get_mut(op.name()).unwrap();
+        let delay_us = *window / 2 + random.below(*window);
         let exit = struck(&sandbox, op, delay_us);
         sandbox.start();
         let place = format!(
@@ -214,6 +214,8 @@ fn killed_at_any_moment_every_operation_is_whole() {
         });
         assert_eq!(sandbox.sh(bricks).out, keepers, "{place}: bricks of the other volume");
         *tally.entry((op.name(), done)).or_default() += 1;
+        // Struck before the commit: later next time; after it: sooner. So strikes gather about the commit.
+        *window = (if done { *window * 3 / 4 } else { *window * 5 / 4 }).clamp(5_000, 3_000_000);
         before = now;
     }
 
