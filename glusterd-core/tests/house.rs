@@ -44,6 +44,14 @@ const LINES_MAX: usize = 400;
 /// Longer files that are tables: one row a line, nothing to split.
 const TABLES: &[&str] = &["glusterd-core/src/options/table.rs"];
 
+/// Files over the limit that are to be split, and the length until then: they may shrink, not grow.
+const TO_BE_SPLIT: &[(&str, usize)] = &[
+    ("backend-local/src/log.rs", 550),
+    ("backend-local/src/node.rs", 600),
+    ("coord-api/src/recipes/tenure.rs", 450),
+    ("glusterd-core/src/cli/status.rs", 480),
+];
+
 /// Files that may hold `unsafe`.
 const UNSAFE: &[&str] = &["glusterd-core/src/boot/fork.rs"];
 
@@ -250,12 +258,20 @@ fn files_are_short_and_say_what_they_are() {
     let mut faults = Vec::new();
     for (krate, _) in STREETS {
         for source in sources(krate) {
+            let name = source.name.as_str();
             let lines = source.code.lines().count();
-            if lines > LINES_MAX && !source.is_test && !TABLES.contains(&source.name.as_str()) {
-                faults.push(format!("{}: {lines} lines without its tests", source.name));
+            let waiting = TO_BE_SPLIT.iter().find(|(known, _)| *known == name);
+            let limit = waiting.map_or(LINES_MAX, |(_, limit)| *limit);
+            // The cases of `conformance` are tests, and so are files of tests.
+            let counted = krate != &"conformance" && !source.is_test && !TABLES.contains(&name);
+            if counted && lines > limit {
+                faults.push(format!("{name}: {lines} lines without its tests"));
             }
-            if !source.code.starts_with("//!") {
-                faults.push(format!("{}: does not open with //!", source.name));
+            if waiting.is_some() && lines <= LINES_MAX {
+                faults.push(format!("{name}: short enough now, take it off the list"));
+            }
+            if !source.is_test && !source.code.starts_with("//!") {
+                faults.push(format!("{name}: does not open with //!"));
             }
         }
     }
