@@ -246,6 +246,15 @@ impl Host for FakeHost {
         Ok(())
     }
 
+    async fn list(&self, path: &str) -> io::Result<Vec<String>> {
+        let below = format!("{path}/");
+        let state = self.state.lock();
+        let names = state.files.keys().filter_map(|file| file.strip_prefix(&below));
+        let first = |name: &str| name.split('/').next().unwrap_or(name).to_owned();
+        let names: BTreeSet<String> = names.map(first).collect();
+        Ok(names.into_iter().collect())
+    }
+
     async fn make_dirs(&self, _path: &str) -> io::Result<()> {
         Ok(())
     }

@@ -79,6 +79,9 @@ pub trait Host: fmt::Debug + Send + Sync + 'static {
     /// Writes beside the file and renames over it: a reader sees the old or the new text.
     async fn write(&self, path: &str, bytes: &[u8]) -> io::Result<()>;
 
+    /// Names of a folder's entries, in byte order.
+    async fn list(&self, path: &str) -> io::Result<Vec<String>>;
+
     async fn make_dirs(&self, path: &str) -> io::Result<()>;
 
     async fn rename(&self, from: &str, to: &str) -> io::Result<()>;

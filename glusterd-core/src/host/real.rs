@@ -16,6 +16,9 @@ use uuid::Uuid;
 /// Scripts of one folder that are run; more than that is no folder of hooks.
 const SCRIPTS_MAX: usize = 256;
 
+/// Entries of one folder that are listed; ours hold one per volume or brick.
+const ENTRIES_MAX: usize = 100_000;
+
 #[derive(Debug)]
 pub struct RealHost {
     dirs: Dirs,
@@ -112,6 +115,18 @@ impl Host for RealHost {
             let beside = format!("{path}.tmp");
             std::fs::write(&beside, bytes)?;
             std::fs::rename(&beside, &path)
+        })
+        .await
+    }
+
+    async fn list(&self, path: &str) -> io::Result<Vec<String>> {
+        let path = path.to_owned();
+        blocking(move || {
+            let names = std::fs::read_dir(path)?.take(ENTRIES_MAX);
+            let mut names: Vec<String> =
+                names.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+            names.sort_unstable();
+            Ok(names)
         })
         .await
     }

@@ -290,6 +290,25 @@ impl Core {
         Ok(())
     }
 
+    /// Ends processes of volumes that were deleted while no daemon looked. Done once, and only with a
+    /// current view: on a stale one a volume might be missing that is there.
+    pub(super) async fn sweep(&self, view: &View) {
+        let run = format!("{}/vols", self.host.dirs().run);
+        let folders = self.host.list(&run).await.unwrap_or_default();
+        for folder in folders.iter().filter(|name| view.volume(name).is_none()) {
+            let files = self.host.list(&format!("{run}/{folder}")).await.unwrap_or_default();
+            for file in files.iter().filter(|name| name.ends_with(".pid")) {
+                let pid_file = format!("{run}/{folder}/{file}");
+                tracing::warn!(pid_file, "its volume is gone");
+                // A brick that was attached to another volume's process has a copy of its number;
+                // that process does not carry this file's name and is left alone.
+                if let Err(err) = self.end_by_pid_file(&pid_file, &pid_file).await {
+                    tracing::error!(pid_file, err, "a process of a deleted volume stays");
+                }
+            }
+        }
+    }
+
     /// Nothing is restarted, pid files stay: as in stock, a dead brick waits for a start.
     pub(super) fn process_ended(&self, process: &Running) {
         for (key, record) in self.bricks.lock().iter_mut() {
@@ -300,6 +319,7 @@ impl Core {
             }
         }
         self.service_ended(process);
+        self.rebalance_ended(process);
         self.tell();
     }
 

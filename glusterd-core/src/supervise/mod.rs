@@ -14,6 +14,8 @@ mod launch;
 mod line;
 pub mod ports;
 mod process_work;
+mod rebalance;
+mod rebalance_work;
 mod record;
 #[cfg(test)]
 mod sample;
@@ -27,5 +29,6 @@ pub use launch::{Settings, Valgrind};
 pub use line::{Input, LineCall, Lines, SocketLines};
 pub use record::{BrickKey, Running};
 pub use supervisor::{
-    CallFailed, ConvergeReport, Failure, ObservedBrick, ObservedService, Supervisor,
+    CallFailed, ConvergeReport, Failure, ObservedBrick, ObservedRebalance, ObservedService,
+    Supervisor,
 };

@@ -4,6 +4,7 @@ use super::launch::Settings;
 use super::line::{LineCall, Lines};
 use super::ports::Ports;
 use super::process_work::LAUNCH_BOUND;
+use super::rebalance::RebalanceRecord;
 use super::record::{BrickKey, BrickRecords, Running, State};
 use super::service::{KINDS, ServiceRecord};
 use super::service_work::ServiceKey;
@@ -13,13 +14,15 @@ use crate::model::{Volume, VolumeName};
 use crate::rpc::Dict;
 use crate::rpc::brick::{BrickAnswer, BrickProc};
 use crate::rpc::client::CallError;
-use crate::store::View;
+use crate::store::{Freshness, View};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::task::AbortOnDropHandle;
+use uuid::Uuid;
 
 /// Launchers at a time: each is a program start and a handshake with us, mostly waiting.
 const LAUNCHES_MAX: usize = 8;
@@ -60,6 +63,14 @@ pub struct ObservedService {
     pub process: Option<Running>,
 }
 
+/// What works, or worked, on a volume's task here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObservedRebalance {
+    pub task: Uuid,
+    /// While it runs.
+    pub process: Option<Running>,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum CallFailed {
     #[error("{0} does not run")]
@@ -87,6 +98,11 @@ pub(super) struct Core {
     pub bricks: Mutex<BrickRecords>,
     pub services: Mutex<BTreeMap<ServiceKey, ServiceRecord>>,
     pub shd: Mutex<Option<ShdRecord>>,
+    pub rebalances: Mutex<BTreeMap<VolumeName, RebalanceRecord>>,
+    /// Tasks this node was through with before this daemon started.
+    pub finished_tasks: Mutex<BTreeSet<Uuid>>,
+    /// Whether processes of volumes that are gone have been looked for.
+    pub swept: AtomicBool,
     /// Volumes whose bricks may not run: server quorum is lost.
     pub blocked: Mutex<BTreeSet<VolumeName>>,
     pub launching: Semaphore,
@@ -134,6 +150,9 @@ impl Supervisor {
             bricks: Mutex::default(),
             services: Mutex::default(),
             shd: Mutex::default(),
+            rebalances: Mutex::default(),
+            finished_tasks: Mutex::default(),
+            swept: AtomicBool::new(false),
             blocked: Mutex::default(),
             launching: Semaphore::new(LAUNCHES_MAX),
             launching_ports: Mutex::default(),
@@ -156,15 +175,21 @@ impl Supervisor {
     /// called. Bounded by the launches and stops of one volume; volumes go side by side. Calls for the
     /// same volume take turns; later ones must come with the same or a newer view.
     pub async fn converge(&self, view: Arc<View>, volumes: &[VolumeName]) -> ConvergeReport {
+        if view.freshness == Freshness::Current && !self.core.swept.swap(true, Ordering::Relaxed) {
+            self.core.sweep(&view).await;
+        }
         let names: BTreeSet<VolumeName> = match volumes {
             [] => {
                 let known = self.core.bricks.lock();
-                view.volumes.keys().chain(known.keys().map(|key| &key.volume)).cloned().collect()
+                let moving = self.core.rebalances.lock();
+                let known = known.keys().map(|key| &key.volume).chain(moving.keys());
+                view.volumes.keys().chain(known).cloned().collect()
             }
             some => some.iter().cloned().collect(),
         };
         let each = names.into_iter().map(async |name| {
-            let failures = self.core.converge_bricks(&view, &name).await;
+            let mut failures = self.core.converge_bricks(&view, &name).await;
+            failures.extend(self.core.converge_rebalance(&view, &name).await);
             failures.into_iter().map(|text| Failure { volume: Some(name.clone()), text }).collect()
         });
         let failures: Vec<Vec<Failure>> = futures_util::future::join_all(each).await;
@@ -230,11 +255,26 @@ impl Supervisor {
         record.state.running().cloned()
     }
 
-    /// The running process of a service: `glustershd`, or a name of the table. Volume daemons are
+    /// The rebalance process of a volume, running or ended.
+    pub fn rebalance(&self, volume: &VolumeName) -> Option<ObservedRebalance> {
+        let record = self.core.rebalances.lock().get(volume)?.clone();
+        let process = record.state.running().cloned();
+        Some(ObservedRebalance { task: record.task, process })
+    }
+
+    /// Tasks this node has finished with, as the pool remembers: they are not started again. Said
+    /// before the first converge.
+    pub fn set_finished_tasks(&self, tasks: BTreeSet<Uuid>) {
+        *self.core.finished_tasks.lock() = tasks;
+    }
+
+    /// The running process of a service: `glustershd`, `rebalance`, or a name of the table. Volume daemons are
     /// looked up by volume.
     pub fn service(&self, name: &str, volume: &VolumeName) -> Option<Running> {
-        if name == "glustershd" {
-            return self.shd_of(volume);
+        match name {
+            "glustershd" => return self.shd_of(volume),
+            "rebalance" => return self.rebalance(volume)?.process,
+            _ => {}
         }
         let kind = KINDS.iter().find(|kind| kind.name == name)?;
         let services = self.core.services.lock();

@@ -330,6 +330,52 @@ async fn services_follow_their_options() {
     assert!(!house.host.has_file("/var/run/gluster/quotad/quotad.pid"));
 }
 
+#[tokio::test]
+async fn processes_of_a_volume_deleted_meanwhile_end() {
+    let mut house =
+        House::new(vec![volume("v", &["/bricks/a"]), volume("w", &["/bricks/b"])]).await;
+    house.converge().await;
+    house.view.volumes.remove("v");
+    let mut house = house.restart();
+    house.converge().await;
+    assert_eq!(house.host.processes().len(), 2, "a stale view proves nothing");
+    house.view.freshness = Freshness::Current;
+    house.converge().await;
+    assert_eq!(house.running(), ["w:/bricks/b"]);
+    assert_eq!(house.host.processes().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_has_a_process_until_it_is_over() {
+    use crate::model::{DefragStatus, Task, TaskKind};
+    let mut house = House::new(vec![volume("v", &["/bricks/a"])]).await;
+    let id = Uuid::from_u128(1);
+    let status = DefragStatus::Started;
+    let kind = TaskKind::Rebalance;
+    let task = Task { id, kind, command: 1, commit_hash: 1, status, bricks: vec![] };
+    house.change("v", |v| v.task = Some(task));
+    assert_eq!(house.converge().await, [""; 0]);
+    let rebalance = |house: &House| house.supervisor.rebalance(&name("v")).unwrap();
+    let first = rebalance(&house).process.unwrap();
+
+    // A new daemon finds it; one that is through is not started again.
+    let mut house = house.restart();
+    house.converge().await;
+    assert_eq!(rebalance(&house).process, Some(first.clone()));
+    house.host.kill(first.pid);
+    house.until(|house| rebalance(house).process.is_none()).await;
+    house.converge().await;
+    assert_eq!(rebalance(&house), ObservedRebalance { task: id, process: None });
+
+    house.change("v", |v| v.task.as_mut().unwrap().id = Uuid::from_u128(2));
+    house.converge().await;
+    assert!(rebalance(&house).process.is_some());
+    house.change("v", |v| v.task.as_mut().unwrap().status = DefragStatus::Stopped);
+    assert_eq!(house.converge().await, [""; 0]);
+    assert!(house.lines.calls().contains(&(BrickProc::XLATOR_DEFRAG, "v-dht".to_owned())));
+    assert_eq!(house.host.processes().len(), 1, "the brick alone");
+}
+
 /// Whatever fails on the way: a forced start with a healthy machine brings everything up, and a stop
 /// leaves nothing behind.
 #[tokio::test]

@@ -1,0 +1,141 @@
+//! Acts on the moves of `rebalance`.
+
+use super::launch::Cx;
+use super::line::LineCall;
+use super::rebalance::{self, COMMAND_STOP, RebalanceMove, RebalanceRecord};
+use super::record::{Running, State};
+use super::supervisor::Core;
+use crate::model::{Volume, VolumeName};
+use crate::rpc::Dict;
+use crate::rpc::brick::BrickProc;
+use crate::store::View;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The launcher is not waited for; its daemon writes its number as soon as it has forked.
+const PID_BOUND: Duration = Duration::from_secs(20);
+const PID_PAUSE: Duration = Duration::from_millis(50);
+/// It finishes the file it moves before it ends.
+const STOP_BOUND: Duration = Duration::from_secs(10);
+
+impl Core {
+    pub(super) async fn converge_rebalance(
+        self: &Arc<Core>,
+        view: &Arc<View>,
+        name: &VolumeName,
+    ) -> Vec<String> {
+        let lock = self.volume_lock(name);
+        let _turn = lock.lock().await;
+        let volume = view.volumes.get(name);
+        let finished = self.finished_tasks.lock().clone();
+        let moves = rebalance::decide(
+            volume.map(AsRef::as_ref),
+            view.me,
+            self.rebalances.lock().get(name),
+            |task| finished.contains(&task),
+        );
+        let mut failures = Vec::new();
+        for step in moves {
+            let outcome = match (step, volume) {
+                (RebalanceMove::Start, Some(volume)) => self.start_rebalance(view, volume).await,
+                (RebalanceMove::Start, None) => Ok(()),
+                (RebalanceMove::Stop, _) => self.stop_rebalance(view, name).await,
+                (RebalanceMove::Forget, _) => {
+                    self.rebalances.lock().remove(name);
+                    Ok(())
+                }
+            };
+            failures.extend(outcome.err());
+        }
+        failures
+    }
+
+    async fn start_rebalance(
+        self: &Arc<Core>,
+        view: &Arc<View>,
+        volume: &Volume,
+    ) -> Result<(), String> {
+        let Some(task) = rebalance::task_of(volume, view.me) else { return Ok(()) };
+        let name = &volume.name;
+        let dirs = self.host.dirs();
+        let found = match self.running_rebalance(view, name).await {
+            Some(running) => Ok(running),
+            None => {
+                let folder = format!("{}/rebalance", dirs.volume(name));
+                self.host.make_dirs(&folder).await.map_err(|err| format!("{folder}: {err}"))?;
+                self.unlink(&dirs.rebalance_pid_file(name, view.me)).await;
+                let cx = Cx { settings: &self.settings, dirs, view };
+                let command = rebalance::command(cx, volume, task);
+                let started = self.host.spawn(&command).await;
+                started.map_err(|err| format!("{}: {err}", command.program))?;
+                self.rebalance_up(view, name).await
+            }
+        };
+        let state = match &found {
+            Ok(running) => State::Running(running.clone()),
+            Err(_) => State::Dead,
+        };
+        let record = RebalanceRecord { task: task.id, state };
+        self.rebalances.lock().insert(name.clone(), record);
+        self.tell();
+        found.map(|running| self.watch(running))
+    }
+
+    async fn rebalance_up(&self, view: &View, name: &VolumeName) -> Result<Running, String> {
+        let up = async {
+            loop {
+                if let Some(running) = self.running_rebalance(view, name).await {
+                    return running;
+                }
+                tokio::time::sleep(PID_PAUSE).await;
+            }
+        };
+        tokio::time::timeout(PID_BOUND, up)
+            .await
+            .map_err(|_| format!("the rebalance process of {name} did not come up"))
+    }
+
+    async fn running_rebalance(&self, view: &View, name: &VolumeName) -> Option<Running> {
+        let dirs = self.host.dirs();
+        let process = self.host.process_of(&dirs.rebalance_pid_file(name, view.me)).await?;
+        let socket = dirs.rebalance_socket(name, view.me);
+        process.has(&socket).then_some(Running { pid: process.pid, port: 0, socket })
+    }
+
+    /// Asked to end first: it stops between two files.
+    async fn stop_rebalance(&self, view: &View, name: &VolumeName) -> Result<(), String> {
+        let known = {
+            let mut records = self.rebalances.lock();
+            let record = records.get_mut(name);
+            record.and_then(|record| match std::mem::replace(&mut record.state, State::Stopped) {
+                State::Running(running) => Some(running),
+                _ => None,
+            })
+        };
+        let running = match known {
+            Some(running) => Some(running),
+            None => self.running_rebalance(view, name).await,
+        };
+        let Some(running) = running else { return Ok(()) };
+        let mut input = Dict::new();
+        input.set_int("rebalance-command", COMMAND_STOP);
+        let dht = format!("{name}-dht");
+        let call = LineCall::new(BrickProc::XLATOR_DEFRAG, &dht, input, STOP_BOUND);
+        let told = self.lines.call(&running.socket, call).await.is_ok();
+        if !(told && self.host.exited(&running.reference(), Some(STOP_BOUND)).await) {
+            self.end_process(&running.reference()).await?;
+        }
+        self.unlink(&self.host.dirs().rebalance_pid_file(name, view.me)).await;
+        self.tell();
+        Ok(())
+    }
+
+    pub(super) fn rebalance_ended(&self, process: &Running) {
+        for (name, record) in self.rebalances.lock().iter_mut() {
+            if record.state.running() == Some(process) {
+                tracing::info!(volume = %name, pid = process.pid, "rebalance process ended");
+                record.state = State::Dead;
+            }
+        }
+    }
+}
