@@ -95,10 +95,11 @@ pub fn check(fs: &dyn BrickFs, ask: &PrepareBrick) -> Result<(), String> {
         }
     };
     let outcome = place_checks(fs, ask, created).and_then(|()| content_checks(fs, ask));
-    if outcome.is_err() && created {
-        if let Err(err) = fs.remove_tree(&ask.path) {
-            tracing::warn!(path = ask.path, %err, "a directory made for a refused brick stays");
-        }
+    if outcome.is_err()
+        && created
+        && let Err(err) = fs.remove_tree(&ask.path)
+    {
+        tracing::warn!(path = ask.path, %err, "a directory made for a refused brick stays");
     }
     outcome
 }

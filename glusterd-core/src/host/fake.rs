@@ -135,10 +135,10 @@ impl FakeHost {
         let pid = state.last_pid;
         let args = [vec![command.program.clone()], command.args.clone()].concat();
         let process = Process { pid, args };
-        if let Some(port) = brick_port(&process) {
-            if !state.ports.insert(port) {
-                return Exit::Code(nix::libc::EADDRINUSE);
-            }
+        if let Some(port) = brick_port(&process)
+            && !state.ports.insert(port)
+        {
+            return Exit::Code(nix::libc::EADDRINUSE);
         }
         let pid_file = command.option("-p").or_else(|| command.option("--pid-file"));
         if let Some(pid_file) = pid_file {

@@ -197,11 +197,11 @@ impl Core {
                 self.ports.purge(&format!("{name}-{volume}"), process.port);
             }
         }
-        if let Some(record) = self.shd.lock().as_mut() {
-            if record.state.running() == Some(process) {
-                tracing::error!(pid = process.pid, "self-heal daemon died");
-                record.state = State::Dead;
-            }
+        if let Some(record) = self.shd.lock().as_mut()
+            && record.state.running() == Some(process)
+        {
+            tracing::error!(pid = process.pid, "self-heal daemon died");
+            record.state = State::Dead;
         }
     }
 
