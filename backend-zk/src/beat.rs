@@ -16,6 +16,7 @@
 
 use crate::conn::Conn;
 use crate::core::Core;
+use crate::session::Slot;
 use coord_api::{ErrorKind, Result, SessionState, time_asleep};
 use futures_util::future::BoxFuture;
 use std::collections::VecDeque;
@@ -84,6 +85,7 @@ pub(crate) type Waiter = oneshot::Sender<Result<std::time::Instant>>;
 pub(crate) struct Beat {
     pub core: Arc<Core>,
     pub conn: Arc<Conn>,
+    pub slot: Slot,
     pub ttl: Duration,
     pub states: watch::Sender<SessionState>,
     pub confirms: mpsc::Receiver<Waiter>,
@@ -260,6 +262,7 @@ impl Beat {
     /// Over for good, by the server's word, our own clock, or on demand. The client goes with us.
     fn end(self, waiting: Vec<Waiter>) {
         self.states.send_replace(SessionState::Lost);
+        drop(self.slot.lock().take());
         for waiter in waiting {
             drop(waiter.send(Err(ErrorKind::SessionLost.into())));
         }

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 use zookeeper_client::{
-    Acls, Client, CreateMode, CreateOptions, Error as Raw, SessionState, Stat, TlsOptions,
+    Acl, Acls, AuthId, Client, CreateMode, CreateOptions, Error as Raw, Permission, SessionState,
+    Stat, TlsOptions,
 };
 
 /// What a connection needs.
@@ -28,6 +29,16 @@ impl Access {
     pub fn create(&self, mode: CreateMode) -> CreateOptions<'static> {
         let private = self.digest.is_some();
         mode.with_acls(if private { Acls::creator_all() } else { Acls::anyone_all() })
+    }
+
+    /// For nodes that handles of other users need as well: they may read and add.
+    pub fn shared(&self) -> Vec<Acl> {
+        let anyone = if self.digest.is_some() {
+            Permission::READ | Permission::CREATE
+        } else {
+            Permission::ALL
+        };
+        vec![Acl::new(anyone, AuthId::anyone())]
     }
 }
 

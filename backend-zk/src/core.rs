@@ -1,7 +1,9 @@
 //! What a handle, its sessions and its watches share: the link, names, identity and spaces.
 
-use crate::conn::{Access, Conn, newest};
+use crate::conn::{Conn, newest};
 use crate::fault;
+use crate::known::Known;
+use crate::layout::Layout;
 use crate::link::Link;
 use bytes::Bytes;
 use coord_api::{
@@ -20,13 +22,35 @@ pub(crate) struct Core {
     pub link: Arc<Link>,
     pub opts: OpenOpts,
     pub cluster: ClusterId,
+    pub known: Known,
     spaces: Mutex<HashMap<Space, SpaceKind>>,
     highest: AtomicU64,
 }
 
 impl Core {
     pub fn new(link: Arc<Link>, opts: OpenOpts, cluster: ClusterId) -> Core {
-        Core { link, opts, cluster, spaces: Mutex::default(), highest: AtomicU64::new(0) }
+        let (spaces, highest) = (Mutex::default(), AtomicU64::new(0));
+        Core { link, opts, cluster, known: Known::default(), spaces, highest }
+    }
+
+    /// Looks up every declared space, so that calls need not.
+    pub async fn learn_spaces(&self) -> Result<()> {
+        let deadline = self.deadline(None);
+        let (conn, _) = self.link.barrier(deadline).await?;
+        let root = self.link.layout.root();
+        let listing = async { conn.client.list_children(root).await };
+        let names = match Conn::wait(deadline, listing).await {
+            Ok(Ok(names)) => names,
+            Ok(Err(raw)) => return Err(fault::of_read(&raw)),
+            Err(_) => return Err(ErrorKind::Timeout.into()),
+        };
+        let spaces: Vec<Space> = names.iter().filter_map(|name| Space::new(name).ok()).collect();
+        let paths: Vec<String> = spaces.iter().map(|s| self.link.layout.space(s)).collect();
+        let (nodes, _) = self.read_nodes(&conn, &paths, deadline).await?;
+        let kinds = nodes.into_iter().map(|node| parse_kind(&node?.data));
+        let found = spaces.into_iter().zip(kinds).filter_map(|(space, kind)| Some((space, kind?)));
+        self.spaces.lock().extend(found);
+        Ok(())
     }
 
     pub fn deadline(&self, timeout: Option<Duration>) -> Instant {
@@ -180,29 +204,59 @@ fn parse_kind(value: &[u8]) -> Option<SpaceKind> {
         .find(|kind| kind_name(*kind).as_bytes() == value)
 }
 
-/// Makes the namespace's nodes and finds or draws its identity. Every step may be repeated and
-/// done by several openers at once: what exists already stays.
-pub(crate) async fn found(conn: &Conn, link: &Link) -> Result<ClusterId> {
-    let Access { connect_timeout, .. } = link.access;
-    let deadline = Instant::now() + connect_timeout;
+/// Makes the namespace's nodes and finds the cluster's identity, or draws it. Every step may be
+/// repeated and done by several openers at once: what exists already stays. A user who may not
+/// write or read beyond the namespace has the namespace's own identity instead. The witness is
+/// the node that exists in this cluster alone.
+pub(crate) async fn found(conn: &Conn, link: &Link) -> Result<(ClusterId, String)> {
+    let deadline = Instant::now() + link.access.connect_timeout;
+    let shared = Layout::new(&[]);
+    let readable = link.access.shared();
+    let everybody = CreateMode::Persistent.with_acls(zookeeper_client::Acls::new(&readable));
+    let identity = identify(conn, &shared, &everybody, deadline).await;
+    let layout = &link.layout;
     let open = CreateMode::Persistent.with_acls(zookeeper_client::Acls::anyone_all());
     let ours = link.access.create(CreateMode::Persistent);
-    let layout = &link.layout;
-    let ancestors = layout.ancestors().into_iter().map(|path| (path, &open));
-    let skeleton = layout.skeleton().into_iter().map(|path| (path, &ours));
-    let id = layout.id();
-    if read(conn, &id, deadline).await?.is_none() {
-        for (path, options) in ancestors.chain(skeleton) {
+    let skeleton = layout.skeleton();
+    if read(conn, &skeleton[skeleton.len() - 1], deadline).await?.is_none() {
+        let ancestors = layout.ancestors().into_iter().map(|path| (path, &open));
+        for (path, options) in ancestors.chain(skeleton.into_iter().map(|path| (path, &ours))) {
             make(conn, &path, b"", options, deadline).await?;
         }
+    }
+    match identity {
+        Ok(cluster) => Ok((cluster, shared.witness(cluster))),
+        Err(error) if error.kind == ErrorKind::PermissionDenied => {
+            let cluster = identify(conn, layout, &ours, deadline).await?;
+            Ok((cluster, layout.witness(cluster)))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn identify(
+    conn: &Conn,
+    layout: &Layout,
+    options: &zookeeper_client::CreateOptions<'_>,
+    deadline: Instant,
+) -> Result<ClusterId> {
+    let id = layout.id();
+    if read(conn, &id, deadline).await?.is_none() {
+        let [root, sys] = layout.parents();
+        for path in [&root, &sys] {
+            make(conn, path, b"", options, deadline).await?;
+        }
         let drawn = uuid::Uuid::new_v4().to_string();
-        make(conn, &id, drawn.as_bytes(), &ours, deadline).await?;
+        make(conn, &id, drawn.as_bytes(), options, deadline).await?;
     }
     let text = read(conn, &id, deadline).await?.ok_or(ErrorKind::Corrupt)?;
     let text = String::from_utf8(text).map_err(|_| ErrorKind::Corrupt)?;
-    let cluster =
-        ClusterId(*uuid::Uuid::try_parse(&text).map_err(|_| ErrorKind::Corrupt)?.as_bytes());
-    make(conn, &layout.witness(cluster), b"", &ours, deadline).await?;
+    let id = uuid::Uuid::try_parse(&text).map_err(|_| ErrorKind::Corrupt)?;
+    let cluster = ClusterId(*id.as_bytes());
+    let witness = layout.witness(cluster);
+    if read(conn, &witness, deadline).await?.is_none() {
+        make(conn, &witness, b"", options, deadline).await?;
+    }
     Ok(cluster)
 }
 

@@ -21,10 +21,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// How often members and version are looked up again.
 const INFO_EVERY: Duration = Duration::from_secs(60);
+/// Between two attempts to open a session.
+const RETRY: Duration = Duration::from_millis(100);
 
 pub(crate) struct ZkHandle {
     core: Arc<Core>,
@@ -62,12 +64,12 @@ impl ZkHandle {
             // The crate drives a client on the runtime it is made in.
             worker.spawn(async move {
                 let conn = first(&link.access).await?;
-                let cluster = found(&conn, &link).await?;
+                let (cluster, witness) = found(&conn, &link).await?;
                 conn.settle(&link.access, &link.layout, "").await?;
-                Ok((conn, cluster))
+                Ok((conn, cluster, witness))
             })
         };
-        let (conn, cluster) = timeout(opts.connect_timeout * 2, opening)
+        let (conn, cluster, witness) = timeout(opts.connect_timeout * 2, opening)
             .await
             .map_err(|_| ErrorKind::Unavailable)?
             .map_err(|_| ErrorKind::Internal)?
@@ -76,8 +78,10 @@ impl ZkHandle {
             return Err(ErrorKind::ClusterReplaced.into());
         }
         check_features(&conn, &link.layout, opts.connect_timeout).await?;
-        link.adopt(conn, cluster);
+        link.adopt(conn, witness);
         worker.spawn(driver.run());
+        let core = Arc::new(Core::new(link.clone(), opts, cluster));
+        core.learn_spaces().await?;
         let (server_version, members) = probe(&link.access.hosts).await;
         let info = Info {
             backend: "zk",
@@ -117,7 +121,7 @@ impl ZkHandle {
                 }
             }
         });
-        Ok(ZkHandle { core: Arc::new(Core::new(link, opts, cluster)), owner })
+        Ok(ZkHandle { core, owner })
     }
 
     fn open_check(&self) -> Result<()> {
@@ -191,8 +195,6 @@ impl Coordinator for ZkHandle {
 
     async fn session(&self, opts: SessionOpts) -> Result<Arc<dyn Session>> {
         self.open_check()?;
-        // A server may be down: wait until the handle itself is connected.
-        self.core.link.ready(self.core.deadline(None)).await?;
         let ttl = wanted(&opts);
         let core = self.core.clone();
         let note: String = opts.name.chars().take(200).collect();
@@ -203,11 +205,7 @@ impl Coordinator for ZkHandle {
                 *beats = Some(Beats { worker, tasks: Vec::new() });
             }
             let beats = beats.as_ref().ok_or(ErrorKind::Internal)?;
-            beats.worker.spawn(async move {
-                let conn = Conn::open(&core.link.access, ttl).await?;
-                conn.settle(&core.link.access, &core.link.layout, &note).await?;
-                Ok::<_, Error>(conn)
-            })
+            beats.worker.spawn(async move { connect(&core, ttl, &note).await })
         };
         let conn = opening.await.map_err(|_| ErrorKind::Closed)??;
         let (session, beat, ending) =
@@ -241,6 +239,29 @@ impl Coordinator for ZkHandle {
 impl fmt::Debug for ZkHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ZkHandle({})", self.core.cluster)
+    }
+}
+
+/// A new ZooKeeper session, tried until the request timeout: the last outage may just be over
+/// (S12). An attempt that fails leaves at most a session without keys, which ends by itself.
+async fn connect(core: &Core, ttl: Duration, note: &str) -> Result<Conn> {
+    let deadline = core.deadline(None);
+    loop {
+        let attempt = async {
+            let conn = Conn::open(&core.link.access, ttl).await?;
+            conn.settle(&core.link.access, &core.link.layout, note).await?;
+            Ok::<_, Error>(conn)
+        };
+        match timeout_at(deadline, attempt).await {
+            Ok(Err(error)) if error.kind == ErrorKind::Unavailable => {
+                if Instant::now() + RETRY >= deadline || core.link.is_closed() {
+                    return Err(error);
+                }
+                sleep(RETRY).await;
+            }
+            Ok(other) => return other,
+            Err(_) => return Err(ErrorKind::Timeout.into()),
+        }
     }
 }
 

@@ -34,7 +34,16 @@ impl Layout {
         vec![self.root.clone(), sys.clone(), format!("{sys}/live")]
     }
 
-    /// Holds the identity of the namespace, a UUID.
+    pub fn root(&self) -> &str {
+        &self.root
+    }
+
+    /// Above the identity, outermost first.
+    pub fn parents(&self) -> [String; 2] {
+        [self.root.clone(), format!("{}/_sys", self.root)]
+    }
+
+    /// Holds the identity of the namespace or, in the root one, of the cluster: a UUID.
     pub fn id(&self) -> String {
         format!("{}/_sys/id", self.root)
     }

@@ -17,6 +17,7 @@ mod core;
 mod fault;
 mod follow;
 mod handle;
+mod known;
 mod layout;
 mod link;
 mod plan;

@@ -4,7 +4,7 @@
 use crate::conn::{Access, Conn};
 use crate::fault;
 use crate::layout::Layout;
-use coord_api::{ClusterId, Error, ErrorKind, Health, Result, Revision};
+use coord_api::{Error, ErrorKind, Health, Result, Revision};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -56,8 +56,8 @@ impl Link {
     }
 
     /// Takes over a client that is connected and settled.
-    pub fn adopt(&self, conn: Conn, cluster: ClusterId) {
-        self.witness.get_or_init(|| self.layout.witness(cluster));
+    pub fn adopt(&self, conn: Conn, witness: String) {
+        self.witness.get_or_init(|| witness);
         self.current.send_replace(Some(Arc::new(conn)));
         self.note(Health::Ok);
     }
@@ -93,7 +93,7 @@ impl Link {
         let now = Instant::now();
         let patience = match &*self.health.borrow() {
             Health::Unreachable { since } if since.elapsed() > self.access.detect => {
-                now + Duration::from_millis(50)
+                now + self.access.detect / 6
             }
             _ => now + self.access.detect,
         };

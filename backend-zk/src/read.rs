@@ -10,7 +10,7 @@ use crate::fault;
 use coord_api::{
     Consistency, Entry, Error, ErrorKind, Key, Prefix, ReadOpts, Result, Revision, Snapshot, Space,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::time::Instant;
 use zookeeper_client::{MultiReadResult, Stat};
@@ -54,7 +54,15 @@ impl Core {
         if paths.is_empty() {
             return Ok(Some(Snapshot { entries: Vec::new(), revision: floor }));
         }
-        let (nodes, revision) = self.read_nodes(&conn, paths, deadline).await?;
+        let spaces: BTreeSet<&Space> = keys.iter().map(|key| key.space()).collect();
+        let mut all: Vec<String> = paths.to_vec();
+        all.extend(spaces.iter().map(|space| self.link.layout.space(space)));
+        let (mut nodes, revision) = self.read_nodes(&conn, &all, deadline).await?;
+        for (space, marker) in spaces.iter().zip(nodes.split_off(paths.len())) {
+            let marker = marker.ok_or(ErrorKind::ClusterReplaced)?;
+            let here = keys.iter().zip(&nodes).filter(|(key, _)| key.space() == *space);
+            self.learn(space, &marker, here);
+        }
         let found = keys.iter().cloned().zip(nodes);
         let entries = found.filter_map(|(key, node)| Some(node?.entry(key))).collect();
         Ok(Some(Snapshot { entries, revision: revision.max(floor) }))
@@ -83,6 +91,17 @@ impl Core {
             }
         }
         unreachable!("the last attempt is settled")
+    }
+
+    fn learn<'a>(
+        &self,
+        space: &Space,
+        marker: &Node,
+        keys: impl Iterator<Item = (&'a Key, &'a Option<Node>)>,
+    ) {
+        let created =
+            keys.map(|(key, node)| (key.clone(), node.as_ref().map(|node| node.stat.czxid)));
+        self.known.learn(space, marker.stat.version, created);
     }
 
     /// Whether a read is done: `None` when it came out torn or lost its connection, and may be
@@ -168,6 +187,8 @@ impl Core {
         if !same_children(&marker.stat, &space) {
             return Ok(None);
         }
+        let nodes: Vec<Option<Node>> = nodes.collect();
+        self.learn(prefix.space(), &marker, keys.iter().zip(&nodes));
         let entries = keys.into_iter().zip(nodes).filter_map(|(key, n)| Some(n?.entry(key)));
         Ok(Some((Snapshot { entries: entries.collect(), revision }, more)))
     }
@@ -246,9 +267,8 @@ impl Core {
             return Err(Error::none(ErrorKind::Overloaded).because("too much changes at once"));
         }
         let (mut nodes, revision) = self.read_nodes(conn, &paths, deadline).await?;
-        if nodes.remove(0).is_none() {
-            return Err(ErrorKind::ClusterReplaced.into());
-        }
+        let marker = nodes.remove(0).ok_or(ErrorKind::ClusterReplaced)?;
+        self.learn(space, &marker, keys.iter().zip(&nodes));
         Ok((nodes, revision))
     }
 }

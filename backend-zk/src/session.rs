@@ -21,10 +21,13 @@ use zookeeper_client::Error as Raw;
 /// Confirmations waiting for the heartbeat task.
 const CONFIRMS: usize = 64;
 
+/// Emptied when the session is over: with the last clone the client stops, and a session given up
+/// for lost must not be kept alive by it.
+pub(crate) type Slot = Arc<Mutex<Option<Arc<Conn>>>>;
+
 pub(crate) struct ZkSession {
     core: Arc<Core>,
-    /// `None` once closed: with the last clone the client ends its session.
-    conn: Mutex<Option<Arc<Conn>>>,
+    conn: Slot,
     id: SessionId,
     ttl: Duration,
     states: watch::Receiver<SessionState>,
@@ -48,6 +51,7 @@ impl ZkSession {
             return Err(ErrorKind::Unsupported(greatest).into());
         }
         let conn = Arc::new(conn);
+        let slot: Slot = Arc::new(Mutex::new(Some(conn.clone())));
         let id = SessionId(conn.id().cast_unsigned());
         // The session was made by the quorum after it was asked for.
         let born = Touch::since(conn.asked);
@@ -58,7 +62,8 @@ impl ZkSession {
         let ending = watch::Sender::new(false);
         let beat = Beat {
             core: core.clone(),
-            conn: conn.clone(),
+            conn,
+            slot: slot.clone(),
             ttl,
             states,
             confirms: inbox,
@@ -70,7 +75,7 @@ impl ZkSession {
         };
         let session = ZkSession {
             core,
-            conn: Mutex::new(Some(conn)),
+            conn: slot,
             id,
             ttl,
             states: seen,
@@ -153,10 +158,11 @@ impl Session for ZkSession {
 
     /// Completes when the session's own node is gone, which goes with all the others.
     async fn close(&self) -> Result<()> {
-        self.ending.send_replace(true);
-        if self.conn.lock().take().is_none() {
+        if self.is_lost() {
             return Ok(());
         }
+        self.ending.send_replace(true);
+        drop(self.conn.lock().take());
         let deadline = self.core.deadline(None);
         let path = self.core.link.layout.live(self.id.0.cast_signed());
         loop {
