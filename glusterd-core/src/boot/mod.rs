@@ -27,6 +27,7 @@ pub use args::{Args, Invocation, UsageError, XlatorOption};
 pub use cmd_history::CmdHistory;
 pub use lifecycle::{Lifecycle, Ready};
 pub use log_level::LogLevel;
+pub use log_line::stamp;
 pub use logging::LogControl;
 pub use secret::Secret;
 pub use settings::{

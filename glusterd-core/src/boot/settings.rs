@@ -139,7 +139,7 @@ struct Draft {
 /// # Errors
 /// [`SettingsError`], one sentence for the person who wrote the value.
 pub fn merge(args: &Args, sources: Sources<'_>) -> Result<Settings, SettingsError> {
-    let mut draft = Draft { settings: defaults(), log_file: None };
+    let mut draft = Draft { settings: Settings::default(), log_file: None };
     if let Some((name, text)) = sources.volfile {
         let wrong = |what: String| SettingsError(format!("{name}: {what}"));
         let sections = volfile::parse(text).map_err(wrong)?;
@@ -159,42 +159,44 @@ pub fn merge(args: &Args, sources: Sources<'_>) -> Result<Settings, SettingsErro
     finish(draft)
 }
 
-fn defaults() -> Settings {
-    Settings {
-        workdir: "/var/lib/glusterd".into(),
-        rundir: "/var/run/gluster".into(),
-        logdir: "/var/log/glusterfs".into(),
-        sockfile: "/var/run/glusterd.socket".into(),
-        bind_address: None,
-        listen_port: 24007,
-        address_family: None,
-        base_port: 49152,
-        max_port: 65535,
-        valgrind: Valgrind::No,
-        regenerate_and_exit: false,
-        allow_insecure: true,
-        snap_brick_path: None,
-        other_options: Vec::new(),
-        coordinator: CoordinatorSettings {
-            url: "local:".to_owned(),
-            tls_ca_file: None,
-            tls_cert_file: None,
-            tls_key_file: None,
-            user: None,
-            password_file: None,
-            session_ttl_s: 10,
-            connect_timeout_s: 5,
-        },
-        log_level: LogLevel::Info,
-        log_target: LogTarget::Stderr,
-        logger: Logger::File,
-        log_format: LogFormat::WithMsgId,
-        localtime: false,
-        pid_file: None,
-        foreground: false,
-        secure_mgmt: None,
-        global_threading: false,
-        io_engine: None,
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            workdir: "/var/lib/glusterd".into(),
+            rundir: "/var/run/gluster".into(),
+            logdir: "/var/log/glusterfs".into(),
+            sockfile: "/var/run/glusterd.socket".into(),
+            bind_address: None,
+            listen_port: 24007,
+            address_family: None,
+            base_port: 49152,
+            max_port: 65535,
+            valgrind: Valgrind::No,
+            regenerate_and_exit: false,
+            allow_insecure: true,
+            snap_brick_path: None,
+            other_options: Vec::new(),
+            coordinator: CoordinatorSettings {
+                url: "local:".to_owned(),
+                tls_ca_file: None,
+                tls_cert_file: None,
+                tls_key_file: None,
+                user: None,
+                password_file: None,
+                session_ttl_s: 10,
+                connect_timeout_s: 5,
+            },
+            log_level: LogLevel::Info,
+            log_target: LogTarget::Stderr,
+            logger: Logger::File,
+            log_format: LogFormat::WithMsgId,
+            localtime: false,
+            pid_file: None,
+            foreground: false,
+            secure_mgmt: None,
+            global_threading: false,
+            io_engine: None,
+        }
     }
 }
 

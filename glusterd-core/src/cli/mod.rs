@@ -18,9 +18,12 @@ mod reset;
 mod set;
 mod small;
 mod start;
+mod state;
+mod state_text;
 mod stats;
 mod status;
 mod stop;
+mod sync;
 mod table;
 #[cfg(test)]
 mod transcripts;

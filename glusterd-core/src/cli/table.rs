@@ -1,8 +1,8 @@
 //! Which procedure is which command; what is not served says so.
 
 use super::{
-    add_brick, bitrot, create, delete, get, heal, info, reset, set, small, start, stats, status,
-    stop, upkeep,
+    add_brick, bitrot, create, delete, get, heal, info, reset, set, small, start, state, stats,
+    status, stop, sync, upkeep,
 };
 use crate::model::Refusal;
 use crate::ops::Operation;
@@ -39,6 +39,7 @@ pub const ROWS: &[Row] = &[
     row!(12, "SET_VOLUME", set::SetVolume),
     row!(13, "ADD_BRICK", add_brick::AddBrick),
     row!(16, "LOG_ROTATE", upkeep::LogRotate),
+    row!(19, "SYNC_VOLUME", sync::SyncVolume),
     row!(20, "RESET_VOLUME", reset::ResetVolume),
     row!(23, "PROFILE_VOLUME", stats::Stats),
     row!(27, "STATUS_VOLUME", status::Status),
@@ -46,10 +47,12 @@ pub const ROWS: &[Row] = &[
     row!(32, "STATEDUMP_VOLUME", upkeep::Statedump),
     row!(33, "LIST_VOLUME", info::List),
     row!(34, "CLRLOCKS_VOLUME", upkeep::ClearLocks),
+    row!(35, "UUID_RESET", small::UuidReset),
     row!(36, "UUID_GET", small::UuidGet),
     row!(40, "BARRIER_VOLUME", upkeep::Barrier),
     row!(41, "GET_VOL_OPT", get::GetOption),
     row!(43, "BITROT", bitrot::Bitrot),
+    row!(46, "GET_STATE", state::GetState),
 ];
 
 /// Known procedures without an implementation, with the command a user typed to get there.
@@ -59,20 +62,14 @@ pub const NOT_SERVED: &[(u32, &str)] = &[
     (11, "volume rebalance"),
     (14, "volume remove-brick"),
     (15, "volume replace-brick"),
-    (19, "volume sync"),
-    (21, "system:: fsm log"),
     (22, "volume geo-replication"),
     (24, "volume quota"),
-    (29, "system:: mount"),
-    (30, "system:: umount"),
-    (35, "system:: uuid reset"),
     (37, "system:: copy file"),
     (38, "system:: execute"),
     (39, "snapshot"),
     (42, "nfs-ganesha"),
     (44, "volume attach-tier"),
     (45, "volume tier"),
-    (46, "get-state"),
     (47, "volume reset-brick"),
     (48, "volume detach-tier"),
     (49, "volume attach-tier"),
@@ -88,7 +85,7 @@ mod tests {
     #[test]
     fn each_procedure_is_served_or_listed_once() {
         let unsendable = [6, 10, 17, 18, 25, 28];
-        let own_messages = [3, 26];
+        let own_messages = [3, 21, 26, 29, 30];
         let mut seen: BTreeSet<u32> = BTreeSet::new();
         let numbers = ROWS.iter().map(|r| r.procedure).chain(NOT_SERVED.iter().map(|r| r.0));
         for number in numbers.chain(unsendable).chain(own_messages) {

@@ -344,6 +344,33 @@ impl Host for FakeHost {
     async fn unmount_lazily(&self, _path: &str) -> io::Result<()> {
         Ok(())
     }
+
+    /// Files keep no folders here: what is no file is one.
+    async fn check_dir(&self, path: &str) -> io::Result<()> {
+        match self.has_file(path) {
+            true => Err(io::Error::from_raw_os_error(nix::libc::ENOTDIR)),
+            false => Ok(()),
+        }
+    }
+
+    async fn overwrite(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
+        self.write(path, bytes).await
+    }
+
+    async fn make_temp_dir(&self, prefix: &str) -> io::Result<String> {
+        let path = format!("{prefix}{:06x}", self.random() & 0xff_ffff);
+        self.fs.mkdir(&path, 0o700)?;
+        Ok(path)
+    }
+
+    async fn remove_empty_dir(&self, path: &str) -> io::Result<()> {
+        self.fs.remove_empty_dir(path)
+    }
+
+    async fn xattr(&self, path: &str, name: &str) -> io::Result<Vec<u8>> {
+        let none = || io::Error::from_raw_os_error(nix::libc::ENODATA);
+        self.fs.xattr(path, name)?.ok_or_else(none)
+    }
 }
 
 #[cfg(test)]

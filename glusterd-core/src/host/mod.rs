@@ -14,7 +14,7 @@ mod process;
 mod real;
 
 pub use brick_dir::{
-    BrickPlace, BrickReady, MarkBrick, PrepareBrick, StartBrick, VolumeIdCheck, overlaps,
+    BrickPlace, BrickReady, MarkBrick, PrepareBrick, StartBrick, VolumeIdCheck, overlaps, reason,
 };
 pub use dirs::{Dirs, LOG_DEFAULT, RUN_DEFAULT, WORK_DEFAULT};
 pub use fs::BrickFs;
@@ -138,4 +138,18 @@ pub trait Host: fmt::Debug + Send + Sync + 'static {
 
     /// Detaches the mount at `path` from the tree; it ends when its last user is gone.
     async fn unmount_lazily(&self, path: &str) -> io::Result<()>;
+
+    /// Whether the folder can be read; the error says why not.
+    async fn check_dir(&self, path: &str) -> io::Result<()>;
+
+    /// Writes into the file itself, as `>` in a shell does: a device stays a device.
+    async fn overwrite(&self, path: &str, bytes: &[u8]) -> io::Result<()>;
+
+    /// A new folder for this process alone, its name `prefix` and something random.
+    async fn make_temp_dir(&self, prefix: &str) -> io::Result<String>;
+
+    async fn remove_empty_dir(&self, path: &str) -> io::Result<()>;
+
+    /// One extended attribute, a link at the end of the path not followed.
+    async fn xattr(&self, path: &str, name: &str) -> io::Result<Vec<u8>>;
 }

@@ -15,6 +15,8 @@ use uuid::Uuid;
 
 /// Scripts of one folder that are run; more than that is no folder of hooks.
 const SCRIPTS_MAX: usize = 256;
+/// The kernel's own bound (XATTR_SIZE_MAX).
+const XATTR_BYTES_MAX: usize = 64 << 10;
 
 /// Entries of one folder that are listed; ours hold one per volume or brick.
 const ENTRIES_MAX: usize = 100_000;
@@ -217,6 +219,37 @@ impl Host for RealHost {
         let path = path.to_owned();
         blocking(move || Ok(rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH)?))
             .await
+    }
+
+    async fn check_dir(&self, path: &str) -> io::Result<()> {
+        let path = path.to_owned();
+        blocking(move || std::fs::read_dir(path).map(drop)).await
+    }
+
+    async fn overwrite(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
+        let (path, bytes) = (path.to_owned(), bytes.to_owned());
+        blocking(move || std::fs::write(path, bytes)).await
+    }
+
+    async fn make_temp_dir(&self, prefix: &str) -> io::Result<String> {
+        let template = format!("{prefix}XXXXXX");
+        blocking(move || Ok(nix::unistd::mkdtemp(template.as_str())?.display().to_string())).await
+    }
+
+    async fn remove_empty_dir(&self, path: &str) -> io::Result<()> {
+        let path = path.to_owned();
+        blocking(move || std::fs::remove_dir(path)).await
+    }
+
+    async fn xattr(&self, path: &str, name: &str) -> io::Result<Vec<u8>> {
+        let (path, name) = (path.to_owned(), name.to_owned());
+        blocking(move || {
+            let mut value = vec![0; XATTR_BYTES_MAX];
+            let length = rustix::fs::lgetxattr(path, name, value.as_mut_slice())?;
+            value.truncate(length);
+            Ok(value)
+        })
+        .await
     }
 }
 

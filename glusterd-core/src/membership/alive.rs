@@ -7,6 +7,7 @@ use crate::store::{Pool, keys::ALIVE};
 use coord_api::{Coordinator, ErrorKind, Key, Session, SessionOpts, Txn};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Between attempts to get a session; the coordinator paces its own reconnects.
@@ -16,17 +17,22 @@ const RETRY: Duration = Duration::from_secs(1);
 pub async fn announce(
     coordinator: Arc<dyn Coordinator>,
     pool: Pool,
-    me: NodeId,
+    mut identity: watch::Receiver<NodeId>,
     ttl: Duration,
     stop: CancellationToken,
 ) {
     while !stop.is_cancelled() {
+        let me = *identity.borrow_and_update();
         let opts = SessionOpts { ttl, name: me.to_string() };
         match coordinator.session(opts).await {
             Ok(session) => {
-                hold(&*session, pool, me, &stop).await;
-                if stop.is_cancelled() {
+                let end = tokio::select! {
+                    () = hold(&*session, pool, me, &stop) => stop.is_cancelled(),
+                    Ok(()) = identity.changed() => true,
+                };
+                if end {
                     let _ = tokio::time::timeout(RETRY, session.close()).await;
+                    continue;
                 }
             }
             Err(error) if error.kind == ErrorKind::Closed => return,

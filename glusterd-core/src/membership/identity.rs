@@ -47,20 +47,28 @@ pub async fn load_or_create(host: &dyn Host) -> Result<Identity, IdentityError> 
     let identity =
         Identity { node: node.unwrap_or_else(NodeId::fresh), pool: pool(host).await?, op_version };
     if node.is_none() {
-        let text = glusterd_info(&identity);
-        write(host, &info, &text).await?;
+        write_identity(host, identity.node, identity.op_version).await?;
     }
     Ok(identity)
+}
+
+/// Writes down who this node is from now on.
+///
+/// # Errors
+/// The file cannot be written.
+pub async fn write_identity(
+    host: &dyn Host,
+    node: NodeId,
+    op_version: u32,
+) -> Result<(), IdentityError> {
+    let path = format!("{}/glusterd.info", host.dirs().work);
+    // As stock writes it.
+    write(host, &path, &format!("UUID={node}\noperating-version={op_version}\n")).await
 }
 
 fn op_version(text: &str) -> u32 {
     let known = value(text, "operating-version").and_then(|v| v.parse().ok());
     known.unwrap_or(OP_VERSION_MIN).clamp(OP_VERSION_MIN, OP_VERSION_MAX)
-}
-
-/// As stock writes it.
-fn glusterd_info(identity: &Identity) -> String {
-    format!("UUID={}\noperating-version={}\n", identity.node, identity.op_version)
 }
 
 async fn pool(host: &dyn Host) -> Result<Pool, IdentityError> {

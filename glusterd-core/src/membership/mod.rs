@@ -4,4 +4,4 @@ mod alive;
 mod identity;
 
 pub use alive::announce;
-pub use identity::{Identity, IdentityError, load_or_create};
+pub use identity::{Identity, IdentityError, load_or_create, write_identity};

@@ -24,6 +24,9 @@ const ROUNDS_MAX: usize = 8;
 /// The CLI gives up after 120 s (cli/src/cli.c:77); an answer after that reaches nobody.
 const PATIENCE: Duration = Duration::from_secs(110);
 
+/// An event takes milliseconds.
+const NEWER_BOUND: Duration = Duration::from_secs(5);
+
 /// The nodes of the pool as the engine reaches them.
 #[async_trait]
 pub trait Nodes: Send + Sync + 'static {
@@ -226,12 +229,14 @@ impl Engine {
         }
     }
 
-    /// Waits for the image that made a commit fail; its event may still be on the way.
+    /// Waits for the image that made a commit fail; its event may still be on the way. Not for long:
+    /// a conflict that no image explains is tried again.
     async fn newer_than(&self, sight: &Sight, run: &Run) {
         let mut sights = self.store.subscribe();
         let seen = sight.view.revision;
         let newer = sights.wait_for(|s| s.view.revision > seen);
-        let _ = tokio::time::timeout_at(run.until, newer).await;
+        let until = run.until.min(Instant::now() + NEWER_BOUND);
+        let _either_way_the_plan_is_made_anew = tokio::time::timeout_at(until, newer).await;
     }
 }
 
@@ -255,6 +260,12 @@ fn unreachable() -> Refusal {
 }
 
 fn refused(error: &CommitError) -> Refusal {
+    if matches!(error, CommitError::Unknown(_)) {
+        return Refusal::staged(
+            "The coordination service went away before it answered. Whether the change was made \
+             shows once it is back.",
+        );
+    }
     let cause = std::error::Error::source(error).map(|e| format!(": {e}")).unwrap_or_default();
     Refusal::staged(format!("{error}{cause}"))
 }

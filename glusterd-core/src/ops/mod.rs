@@ -6,6 +6,7 @@
 mod converge;
 mod engine;
 mod node;
+mod node_locks;
 mod node_upkeep;
 mod processes;
 mod question;

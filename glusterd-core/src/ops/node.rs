@@ -30,7 +30,6 @@ pub trait Clients: std::fmt::Debug + Send + Sync + 'static {
 
 #[derive(Debug)]
 pub struct LocalNode {
-    pub me: NodeId,
     pub store: Arc<Store>,
     pub host: Arc<dyn Host>,
     pub processes: Arc<dyn Processes>,
@@ -48,7 +47,7 @@ fn refused(text: impl Into<String>) -> Answer {
 #[async_trait]
 impl Nodes for LocalNode {
     async fn ask(&self, ask: &Ask, until: Instant) -> Answer {
-        if ask.node != self.me {
+        if ask.node != self.me() {
             return Answer::Silent(format!("Node {} cannot be asked", ask.node));
         }
         let answered = tokio::time::timeout_at(until, self.answer(&ask.question, until));
@@ -66,9 +65,9 @@ impl Nodes for LocalNode {
         match tokio::time::timeout_at(until, reached).await {
             Ok(Ok(progress)) => {
                 let failure = |name| progress.volumes.get(name)?.1.clone();
-                volumes.iter().filter_map(failure).map(|text| (self.me, text)).collect()
+                volumes.iter().filter_map(failure).map(|text| (self.me(), text)).collect()
             }
-            _ => vec![(self.me, "This node has not settled in time".to_owned())],
+            _ => vec![(self.me(), "This node has not settled in time".to_owned())],
         }
     }
 
@@ -84,6 +83,10 @@ impl Nodes for LocalNode {
 }
 
 impl LocalNode {
+    pub(super) fn me(&self) -> NodeId {
+        self.store.view().me
+    }
+
     async fn answer(&self, question: &Question, until: Instant) -> Answer {
         let bound = until.saturating_duration_since(Instant::now());
         match question {
@@ -192,7 +195,7 @@ impl LocalNode {
     async fn check_start(&self, volume: &str, force: bool) -> Answer {
         let view = self.store.view();
         let Some(volume) = view.volume(volume) else { return refused("no such volume") };
-        for (_, brick) in volume.local_bricks(self.me) {
+        for (_, brick) in volume.local_bricks(self.me()) {
             if brick.snap_status < 0 {
                 continue;
             }

@@ -3,9 +3,11 @@
 //! Facts: glusterd-utils.c:8915-9205 (statedump), glusterd-log-ops.c (log rotate) (v10.3).
 
 use super::node::LocalNode;
+use super::node_locks::attribute;
 use super::question::{Answer, BrickDetail, Question};
 use crate::host::{Dirs, ProcessRef, Signal};
-use crate::model::{Brick, Volume, errno};
+use crate::membership;
+use crate::model::{Brick, NodeId, Volume, errno};
 use crate::options::{NodeFacts, OldClient};
 use std::time::Duration;
 
@@ -14,6 +16,13 @@ const DUMP_TIME: Duration = Duration::from_secs(1);
 
 fn refused(text: impl Into<String>) -> Answer {
     Answer::Refused { text: text.into(), errno: errno::INTERNAL }
+}
+
+/// `glusterd_state_20261122_205532`, in local time.
+fn state_file_name(unix_time_s: u64) -> String {
+    let at = i64::try_from(unix_time_s).ok().and_then(|s| chrono::DateTime::from_timestamp(s, 0));
+    let at = at.unwrap_or_default().with_timezone(&chrono::Local);
+    at.format("glusterd_state_%Y%m%d_%H%M%S").to_string()
 }
 
 impl LocalNode {
@@ -34,6 +43,14 @@ impl LocalNode {
                     .await;
                 Answer::OptionFacts(facts)
             }
+            Question::ClearLocks { volume, path, kind, lock_type, opts } => {
+                let name = attribute(lock_type, kind, opts);
+                self.clear_locks(volume, path, name).await
+            }
+            Question::WriteState { dir, file, text } => {
+                self.write_state(dir, file.as_deref(), text).await
+            }
+            Question::ChangeIdentity { node } => self.change_identity(NodeId(*node)).await,
             other => refused(format!("This node cannot answer {other:?} yet")),
         }
     }
@@ -79,7 +96,7 @@ impl LocalNode {
             }
             return Answer::Done;
         }
-        for (_, brick) in volume.local_bricks(self.me) {
+        for (_, brick) in volume.local_bricks(self.me()) {
             if let Some(process) = self.brick_process(volume, brick).await {
                 self.dump(process, &words, count).await;
             }
@@ -104,11 +121,48 @@ impl LocalNode {
         }
     }
 
+    async fn write_state(&self, dir: &str, file: Option<&str>, text: &str) -> Answer {
+        use std::io::ErrorKind;
+        if let Err(error) = self.host.check_dir(dir).await {
+            return refused(match error.kind() {
+                ErrorKind::NotFound => format!("Output directory {dir} does not exist."),
+                ErrorKind::NotADirectory => {
+                    format!("Output directory does not exist. {dir} points to a file.")
+                }
+                _ => format!("Output directory {dir} cannot be used: {error}"),
+            });
+        }
+        let file = file.map_or_else(|| state_file_name(self.host.unix_time_s()), str::to_owned);
+        let slash = if dir.ends_with('/') { "" } else { "/" };
+        let path = format!("{dir}{slash}{file}");
+        match self.host.overwrite(&path, text.as_bytes()).await {
+            Ok(()) => Answer::Text(path),
+            Err(error) => {
+                tracing::warn!(path, %error, "the state is not written");
+                refused(format!("Failed to open file at {path}"))
+            }
+        }
+    }
+
+    async fn change_identity(&self, node: NodeId) -> Answer {
+        let op_version = self.store.view().op_version();
+        match membership::write_identity(&*self.host, node, op_version).await {
+            Ok(()) => {
+                self.store.be(node);
+                Answer::Done
+            }
+            Err(error) => {
+                tracing::error!(%error, "the new uuid is not written");
+                refused("uuid reset failed")
+            }
+        }
+    }
+
     async fn rotate_log(&self, volume: &str, wanted: Option<&(String, String)>) -> Answer {
         let view = self.store.view();
         let Some(volume) = view.volume(volume) else { return refused("no such volume") };
         let stamp = self.host.unix_time_s();
-        for (_, brick) in volume.local_bricks(self.me) {
+        for (_, brick) in volume.local_bricks(self.me()) {
             if wanted.is_some_and(|(host, path)| *host != brick.host || *path != brick.path) {
                 continue;
             }
@@ -151,7 +205,7 @@ impl LocalNode {
         }
         let Some(volume) = volume else { return facts };
         if let Some(dir) = trash_dir {
-            for (_, brick) in volume.local_bricks(self.me) {
+            for (_, brick) in volume.local_bricks(self.me()) {
                 let path = format!("{}/{}", brick.path, dir.trim_start_matches('/'));
                 facts.trash_dir_exists |= self.host.is_directory(&path).await;
             }

@@ -41,8 +41,10 @@ pub enum Question {
         trash_dir: Option<String>,
         client_op_version: Option<u32>,
     },
-    /// Write the state file. Answer: `Text` (its path).
-    State { dir: Option<String>, file: Option<String>, form: u32 },
+    /// Write a state file; without a name it gets the time's. Answer: `Text` (its path).
+    WriteState { dir: String, file: Option<String>, text: String },
+    /// Be another node from now on. Answer: `Done`.
+    ChangeIdentity { node: Uuid },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -150,7 +152,8 @@ impl Question {
             | MarkBricks { .. }
             | CheckBricks { .. }
             | UnmarkBricks { .. }
-            | State { .. } => {
+            | WriteState { .. }
+            | ChangeIdentity { .. } => {
                 return None;
             }
         };

@@ -19,6 +19,7 @@ pub mod listener;
 pub mod portmap;
 pub mod registry;
 pub mod specs;
+pub mod statedump;
 pub mod tables;
 
 pub use dispatch::{Narrowed, Program, Reject, Table};

@@ -4,18 +4,18 @@
 
 use super::edit::{Edit, guarded};
 use super::image::{Image, Sight};
-use super::keys::{ALIVE, CONFIG, Pool};
+use super::keys::{ALIVE, CONFIG, Pool, RECEIPTS};
 use super::view::{Freshness, View};
 use crate::model::NodeId;
 use coord_api::{
-    Change, Coordinator, Effect, Entry, ErrorKind, Revision, SpaceKind, TxnOutcome, WatchEvent,
-    WatchOpts,
+    Change, Coordinator, Effect, Entry, ErrorKind, Receipts, Resolved, Revision, SpaceKind,
+    WatchEvent, WatchOpts,
 };
 use futures_util::StreamExt;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 
 /// Why a change did not take effect, as far as the user can act on it.
 #[derive(Debug, thiserror::Error)]
@@ -31,12 +31,22 @@ pub enum CommitError {
     Unknown(#[source] coord_api::Error),
 }
 
+/// Changes that this node can have under way at a time; more wait their turn.
+const RECEIPTS_MAX: usize = 4;
+/// How long the fate of a change is looked for after its answer was lost. With the change's own
+/// time-out this stays below the patience of a command.
+const FIND_OUT: Duration = Duration::from_secs(60);
+/// Attempts at a change that was lost on its way and certainly never arrived.
+const ATTEMPTS_MAX: usize = 3;
+
 /// One pool's records in one coordinator.
 #[derive(Debug)]
 pub struct Store {
     coordinator: Arc<dyn Coordinator>,
     pool: Pool,
     sights: watch::Sender<Sight>,
+    me: watch::Sender<NodeId>,
+    receipts: OnceCell<Receipts>,
 }
 
 impl Store {
@@ -45,8 +55,14 @@ impl Store {
     pub fn open(coordinator: Arc<dyn Coordinator>, pool: Pool, last_known: View) -> Arc<Store> {
         let me = last_known.me;
         let first = Sight { view: Arc::new(last_known), versions: Arc::default() };
-        let store = Arc::new(Store { coordinator, pool, sights: watch::Sender::new(first) });
-        tokio::spawn(follow(store.clone(), me));
+        let store = Arc::new(Store {
+            coordinator,
+            pool,
+            sights: watch::Sender::new(first),
+            me: watch::Sender::new(me),
+            receipts: OnceCell::new(),
+        });
+        tokio::spawn(follow(store.clone()));
         store
     }
 
@@ -70,6 +86,25 @@ impl Store {
         self.sights.subscribe()
     }
 
+    /// Who this node is; it changes by `system:: uuid reset` alone.
+    pub fn me(&self) -> watch::Receiver<NodeId> {
+        self.me.subscribe()
+    }
+
+    /// Is another node from now on, in every image.
+    pub fn be(&self, node: NodeId) {
+        self.me.send_replace(node);
+        self.sights.send_modify(|sight| Arc::make_mut(&mut sight.view).me = node);
+    }
+
+    /// The identity is read with the image locked, so that none with the old one comes after.
+    fn publish(&self, sight: Sight) {
+        self.sights.send_modify(|shown| {
+            *shown = sight;
+            Arc::make_mut(&mut shown.view).me = *self.me.borrow();
+        });
+    }
+
     /// Waits until an image with a live watch, at `revision` or later, is published.
     pub async fn wait_for(&self, revision: Revision, at_most: Duration) -> Option<Sight> {
         let mut sights = self.subscribe();
@@ -79,22 +114,46 @@ impl Store {
     }
 
     /// All of `edits`, or none if anything they rely on has changed since `sight`.
+    ///
+    /// A lost answer is followed up: an error other than [`CommitError::Unknown`] means that nothing
+    /// was or will be written, and that one only comes when the service stayed away for a minute.
+    ///
+    /// # Errors
+    /// As [`CommitError`].
     pub async fn commit(&self, sight: &Sight, edits: &[Edit]) -> Result<Revision, CommitError> {
+        let receipts = self.receipts().await.map_err(CommitError::Refused)?;
         let txn = guarded(self.pool, sight, edits);
-        match self.coordinator.txn(txn).await {
-            Ok(TxnOutcome::Committed { revision, .. }) => Ok(revision),
-            Ok(TxnOutcome::Conflict { .. }) => Err(CommitError::Conflict),
-            Err(error) if error.effect == Effect::Unknown => Err(CommitError::Unknown(error)),
-            Err(error) => Err(CommitError::Refused(error)),
+        for _ in 0..ATTEMPTS_MAX {
+            match receipts.txn(txn.clone()).await {
+                Ok(Resolved::Committed { revision }) => return Ok(revision),
+                Ok(Resolved::Conflict { .. }) => return Err(CommitError::Conflict),
+                Ok(Resolved::NotCommitted) => tracing::warn!("a change was lost on its way"),
+                Err(error) if error.effect == Effect::Unknown => {
+                    return Err(CommitError::Unknown(error));
+                }
+                Err(error) => return Err(CommitError::Refused(error)),
+            }
         }
+        Err(CommitError::Refused(ErrorKind::Timeout.into()))
+    }
+
+    /// Opened once per process; that also ends what an earlier process of this node left under way.
+    async fn receipts(&self) -> coord_api::Result<&Receipts> {
+        let open = || {
+            let owner = format!("{}.{}", self.pool.0, *self.me.borrow());
+            let coordinator = self.coordinator.clone();
+            async move { Receipts::open(&coordinator, &RECEIPTS, &owner, RECEIPTS_MAX, FIND_OUT).await }
+        };
+        self.receipts.get_or_try_init(open).await
     }
 }
 
 /// Pause before the spaces are declared again; the coordinator itself paces reconnects.
 const RETRY: Duration = Duration::from_millis(500);
 
-async fn follow(store: Arc<Store>, me: NodeId) {
+async fn follow(store: Arc<Store>) {
     declare_spaces(&store).await;
+    let me = *store.me.borrow();
     let mut image = Image::new(store.pool, me);
     let mut config = store.coordinator.watch(store.pool.prefix(), WatchOpts::default());
     let mut alive = store.coordinator.watch(store.pool.alive_prefix(), WatchOpts::default());
@@ -116,8 +175,8 @@ async fn follow(store: Arc<Store>, me: NodeId) {
             continue;
         };
         if present.synced {
-            image.set_alive(present.nodes(store.pool));
-            store.sights.send_replace(image.sight(revision, Freshness::Current));
+            image.set_alive(present.nodes(store.pool), *store.me.borrow());
+            store.publish(image.sight(revision, Freshness::Current));
         }
     }
     publish_stale(&store);

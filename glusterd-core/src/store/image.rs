@@ -76,9 +76,11 @@ impl Image {
         }
     }
 
-    pub fn set_alive(&mut self, alive: BTreeSet<NodeId>) {
+    /// Who is up, this node in any case.
+    pub fn set_alive(&mut self, alive: BTreeSet<NodeId>, me: NodeId) {
+        self.view.me = me;
         self.view.alive = alive;
-        self.view.alive.insert(self.view.me);
+        self.view.alive.insert(me);
     }
 
     pub fn sight(&self, revision: Revision, freshness: Freshness) -> Sight {

@@ -13,6 +13,8 @@ use xxhash_rust::xxh64::xxh64;
 pub static CONFIG: LazyLock<Space> = LazyLock::new(|| space("config"));
 /// Session-bound announcements of running daemons.
 pub static ALIVE: LazyLock<Space> = LazyLock::new(|| space("alive"));
+/// What became of each node's last changes.
+pub static RECEIPTS: LazyLock<Space> = LazyLock::new(|| space("receipts"));
 
 /// Longest user text that goes into a name as it stands: three bytes each when escaped, beside a
 /// pool's uuid.

@@ -1,26 +1,21 @@
-//! The rooms put together: a coordinator, the view, the listeners, the loops.
+//! A daemon without its listeners: everything between a coordinator and a machine.
 //!
-//! Start order: identity, coordinator, last known configuration, listeners, then ready; bricks and
-//! daemons come up behind it, as in stock.
+//! What it stands on is handed in, so a whole pool can live in one process on a coordinator and
+//! machines in memory. Nothing here may open a socket or look at the environment.
 
-use crate::boot::{self, CmdHistory, Lifecycle, Settings};
-use crate::host::{Dirs, HookQueue, Host, RealHost};
-use crate::membership::{self, Identity};
+use crate::boot::{self, Settings};
+use crate::host::{HookQueue, Host};
+use crate::membership::Identity;
 use crate::mirror::Mirror;
 use crate::model::OP_VERSION_MAX;
 use crate::ops::{Clients, Converger, Engine, LocalNode, Processes, Site};
 use crate::rpc::Xdr;
 use crate::rpc::callback::{CallbackProc, StatedumpReq};
-use crate::serve::cli::{CliProgram, CommandLog};
-use crate::serve::handshake::Handshake;
-use crate::serve::listener::{Family, Plain};
-use crate::serve::portmap::Portmap;
+use crate::serve::Connections;
 use crate::serve::specs::MirrorSpecs;
-use crate::serve::{Connections, Limits, Listener, TcpEndpoint, tables};
 use crate::store::{Edit, Store, View};
 use crate::supervise::ports::Ports;
-use crate::supervise::{self, SocketLines, Supervisor};
-use anyhow::Context;
+use crate::supervise::{self, Lines, Supervisor};
 use coord_api::Coordinator;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,51 +26,36 @@ const FIRST_VIEW: Duration = Duration::from_secs(2);
 /// Reports of rebalance processes that may wait for whoever keeps tasks.
 const REPORTS_MAX: usize = 256;
 
-/// Opens the coordinator that the settings name, for this node.
-pub type Open =
-    fn(
-        Settings,
-        Identity,
-    ) -> futures_util::future::BoxFuture<'static, coord_api::Result<Arc<dyn Coordinator>>>;
-
-/// Runs the daemon until it is told to stop.
-///
-/// # Errors
-/// What kept it from starting; the user sees it.
-pub async fn run(settings: Settings, lifecycle: Lifecycle, open: Open) -> anyhow::Result<()> {
-    let dirs = Dirs {
-        work: settings.workdir.display().to_string(),
-        run: settings.rundir.display().to_string(),
-        log: settings.logdir.display().to_string(),
-    };
-    let host: Arc<dyn Host> = Arc::new(RealHost::new(dirs));
-    let identity = membership::load_or_create(&*host).await?;
-    let coordinator = open(settings.clone(), identity).await.context("the coordination service")?;
-    tracing::info!(node = %identity.node, pool = %identity.pool.0, info = ?coordinator.info());
-    let daemon = Daemon::assemble(settings, lifecycle, host, identity, coordinator).await?;
-    daemon.serve().await
+/// What a daemon stands on.
+#[derive(Debug)]
+pub struct Ground {
+    pub host: Arc<dyn Host>,
+    /// Calls into the node's processes.
+    pub lines: Arc<dyn Lines>,
+    pub coordinator: Arc<dyn Coordinator>,
+    pub identity: Identity,
 }
 
-struct Daemon {
-    settings: Settings,
-    lifecycle: Lifecycle,
-    identity: Identity,
-    store: Arc<Store>,
-    converger: Arc<Converger>,
-    engine: Arc<Engine>,
-    connections: Arc<Connections>,
-    ports: Ports,
-    specs: Arc<MirrorSpecs>,
+/// The rooms behind the listeners.
+#[derive(Debug)]
+pub struct House {
+    pub store: Arc<Store>,
+    pub converger: Arc<Converger>,
+    pub engine: Arc<Engine>,
+    pub connections: Arc<Connections>,
+    pub processes: Arc<dyn Processes>,
+    pub ports: Ports,
+    pub specs: Arc<MirrorSpecs>,
 }
 
-impl Daemon {
-    async fn assemble(
-        settings: Settings,
-        lifecycle: Lifecycle,
-        host: Arc<dyn Host>,
-        identity: Identity,
-        coordinator: Arc<dyn Coordinator>,
-    ) -> anyhow::Result<Daemon> {
+impl House {
+    /// Follows the coordinator from here on; files and processes are left alone until
+    /// [`Converger::run`].
+    ///
+    /// # Errors
+    /// The last known configuration cannot be looked at.
+    pub async fn assemble(settings: &Settings, ground: Ground) -> anyhow::Result<House> {
+        let Ground { host, lines, coordinator, identity } = ground;
         let mirror = Mirror::new(settings.workdir.clone(), settings.bind_address.clone());
         let loaded = {
             let mirror = mirror.clone();
@@ -87,7 +67,7 @@ impl Daemon {
         let store = Store::open(coordinator, identity.pool, loaded.view.clone());
         let connections = Arc::new(Connections::default());
         let ports = Ports::default();
-        let processes = processes(&settings, &host, &ports);
+        let processes = processes(settings, &host, lines, &ports);
         let announced = connections.clone();
         let converger = Converger::new(
             store.clone(),
@@ -95,7 +75,7 @@ impl Daemon {
             processes.clone(),
             Box::new(move || announced.push(CallbackProc::FETCHSPEC, b"")),
         );
-        let engine = engine(&settings, &host, &store, &processes, &converger, &connections);
+        let engine = engine(settings, &host, &store, &processes, &converger, &connections);
         settle_pool(&store, &identity, &loaded.view).await;
         let (reports, _unread) = mpsc::channel(REPORTS_MAX);
         let view = {
@@ -103,55 +83,7 @@ impl Daemon {
             Arc::new(move || store.view())
         };
         let specs = Arc::new(MirrorSpecs::new(view, host, reports));
-        Ok(Daemon {
-            settings,
-            lifecycle,
-            identity,
-            store,
-            converger,
-            engine,
-            connections,
-            ports,
-            specs,
-        })
-    }
-
-    async fn serve(self) -> anyhow::Result<()> {
-        let log = Arc::new(History(self.lifecycle.history.clone()));
-        let cli = Arc::new(CliProgram::new(self.engine.clone(), log));
-        let portmap = Arc::new(Portmap::new(self.ports.clone()));
-        let handshake = Arc::new(Handshake::new(self.specs.clone()));
-        let unix = Listener::unix(&self.settings.sockfile).await?;
-        let tcp = Listener::tcp(endpoint(&self.settings), Arc::new(Plain)).await?;
-        let stop = self.lifecycle.stop.clone();
-        let unix_table = Arc::new(tables::unix(cli.clone(), handshake.clone()));
-        let tcp_table = Arc::new(tables::tcp(cli, portmap, handshake));
-        unix.serve(unix_table, self.connections.clone(), Limits::default(), stop.clone());
-        tcp.serve(tcp_table, self.connections.clone(), Limits::default(), stop.clone());
-
-        let mut progress = self.converger.progress();
-        tokio::spawn(self.converger.clone().run(None));
-        let written = async { drop(progress.wait_for(|progress| progress.files > 0).await) };
-        if tokio::time::timeout(FIRST_VIEW, written).await.is_err() {
-            tracing::warn!("volfiles are served as the last run left them until they are written");
-        }
-        let ttl = Duration::from_secs(self.settings.coordinator.session_ttl_s.into());
-        let announced = tokio::spawn(membership::announce(
-            self.store.coordinator().clone(),
-            self.identity.pool,
-            self.identity.node,
-            ttl,
-            stop.clone(),
-        ));
-        self.lifecycle.ready.signal()?;
-        tracing::info!("ready");
-
-        stop.cancelled().await;
-        let _ended = tokio::time::timeout(Duration::from_secs(2), announced).await;
-        self.connections.close_all();
-        let closed = self.store.coordinator().close();
-        let _bounded = tokio::time::timeout(Duration::from_secs(2), closed).await;
-        Ok(())
+        Ok(House { store, converger, engine, connections, processes, ports, specs })
     }
 }
 
@@ -164,7 +96,6 @@ fn engine(
     connections: &Arc<Connections>,
 ) -> Arc<Engine> {
     let node = LocalNode {
-        me: store.view().me,
         store: store.clone(),
         host: host.clone(),
         processes: processes.clone(),
@@ -219,29 +150,6 @@ async fn settle_pool(store: &Arc<Store>, identity: &Identity, on_disk: &View) {
     }
 }
 
-fn endpoint(settings: &Settings) -> TcpEndpoint {
-    TcpEndpoint {
-        bind_address: settings.bind_address.clone(),
-        family: match settings.address_family.map(|family| family.name()) {
-            Some("inet6") => Family::Inet6,
-            _ => Family::Inet,
-        },
-        port: settings.listen_port,
-        ..TcpEndpoint::default()
-    }
-}
-
-#[derive(Debug)]
-struct History(CmdHistory);
-
-impl CommandLog for History {
-    fn record(&self, command: &str, outcome: Result<(), &str>) {
-        if let Err(error) = self.0.record(command, outcome) {
-            tracing::warn!(%error, command, "not written into the command history");
-        }
-    }
-}
-
 #[derive(Debug)]
 struct Connected(Arc<Connections>);
 
@@ -264,7 +172,12 @@ impl Clients for Connected {
     }
 }
 
-fn processes(settings: &Settings, host: &Arc<dyn Host>, ports: &Ports) -> Arc<dyn Processes> {
+fn processes(
+    settings: &Settings,
+    host: &Arc<dyn Host>,
+    lines: Arc<dyn Lines>,
+    ports: &Ports,
+) -> Arc<dyn Processes> {
     let shown = supervise::Settings {
         bind_address: settings.bind_address.clone(),
         address_family: settings.address_family.map(|family| family.name().to_owned()),
@@ -278,6 +191,5 @@ fn processes(settings: &Settings, host: &Arc<dyn Host>, ports: &Ports) -> Arc<dy
             boot::Valgrind::Drd => Some(supervise::Valgrind::Drd),
         },
     };
-    let lines = Arc::new(SocketLines::default());
     Arc::new(Supervisor::new(host.clone(), lines, ports.clone(), shown))
 }
