@@ -45,6 +45,9 @@ fn kind(raw: &Raw) -> ErrorKind {
         | Raw::SessionExpired
         | Raw::SessionMoved
         | Raw::ClientClosed
+        // Errors of the transport, and of a stream that makes no sense: the connection is gone.
+        | Raw::Custom(_)
+        | Raw::UnexpectedError(_)
         | Raw::NotReadOnly => ErrorKind::Unavailable,
         Raw::NoAuth => ErrorKind::PermissionDenied,
         Raw::AuthFailed => ErrorKind::Unauthenticated,
@@ -68,6 +71,7 @@ mod tests {
         };
         check(Raw::ConnectionLoss, ErrorKind::Unavailable, true);
         check(Raw::SessionExpired, ErrorKind::Unavailable, true);
+        check(Raw::UnexpectedError("i/o".into()), ErrorKind::Unavailable, true);
         check(Raw::NoAuth, ErrorKind::PermissionDenied, false);
         check(Raw::QuotaExceeded, ErrorKind::StorageFull, false);
         check(Raw::UnexpectedErrorCode(-999), ErrorKind::Internal, true);
