@@ -128,7 +128,13 @@ fn what_is_gone_from_the_image_goes_from_the_tree_and_nothing_else_does() {
     let left: Vec<_> = left.keys().map(String::as_str).collect();
     assert_eq!(
         left,
-        ["glusterd.info", "glusterd.upgrade", "mirror.info", "options", "vols/foreign/info"]
+        [
+            "coordination/mirror.info",
+            "glusterd.info",
+            "glusterd.upgrade",
+            "options",
+            "vols/foreign/info"
+        ]
     );
 }
 
