@@ -2,7 +2,7 @@
 
 use crate::disk::Faults;
 use crate::raft::Timing;
-use coord_api::{Error, ErrorKind, OpenOpts, Result};
+use coord_api::{ClusterId, Error, ErrorKind, OpenOpts, Result};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ pub struct LocalConfig {
     pub name: String,
     /// `host:port` under which other members reach it; empty while it is alone.
     pub address: String,
-    /// Whether an empty directory becomes a cluster of its own; otherwise it waits to be joined.
-    pub found: bool,
+    /// What an empty directory becomes: a cluster of its own, or a member-to-be of this one.
+    pub join: Option<ClusterId>,
     /// Entries between two snapshots.
     pub snapshot_every: u64,
     /// How long to wait for another process to let the directory go.
@@ -34,7 +34,7 @@ impl LocalConfig {
             dir: dir.into(),
             name: "local".into(),
             address: String::new(),
-            found: true,
+            join: None,
             snapshot_every: 5000,
             lock_wait: Duration::from_millis(300),
             open: OpenOpts::default(),

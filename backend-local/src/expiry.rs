@@ -18,6 +18,7 @@ pub async fn run(node: Weak<Node>, stopping: CancellationToken) {
         let Some(strong) = node.upgrade() else { return };
         let mut sessions = strong.shared.sessions();
         sessions.mark_unchanged();
+        strong.feel(strong.leader().is_none().then_some("no leader"));
         let leads = strong.leader() == Some(strong.identity.node);
         if leads && !led {
             strong.deadlines().restart();

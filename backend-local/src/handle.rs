@@ -43,7 +43,7 @@ pub struct Core {
 
 impl LocalHandle {
     pub fn new(node: Arc<Node>, opts: &OpenOpts) -> LocalHandle {
-        let closed = CancellationToken::new();
+        let closed = node.child_token();
         let from = node.health();
         let health = watch::Sender::new(from.borrow().clone());
         node.spawn(forward_health(from, health.clone(), closed.clone()));

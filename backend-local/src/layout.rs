@@ -18,8 +18,10 @@ pub struct Identity {
 }
 
 impl Identity {
-    pub fn draw() -> io::Result<Identity> {
-        Ok(Identity { cluster: *uuid::Uuid::new_v4().as_bytes(), node: Identity::random_id()? })
+    /// A new node, of a new cluster or of that one.
+    pub fn draw(join: Option<ClusterId>) -> io::Result<Identity> {
+        let cluster = join.map_or_else(|| *uuid::Uuid::new_v4().as_bytes(), |id| id.0);
+        Ok(Identity { cluster, node: Identity::random_id()? })
     }
 
     /// A random number that is not 0 and fits a signed integer.

@@ -37,6 +37,8 @@ mod history;
 mod layout;
 mod log;
 mod machine;
+#[cfg(test)]
+mod members_tests;
 mod network;
 mod node;
 mod raft;

@@ -23,13 +23,14 @@ use std::ops::{Bound, RangeBounds};
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const ENGINE_CACHE_BYTES: usize = 16 << 20;
 const MEMORY_BYTES_MAX: usize = 16 << 20;
 const BATCH_BYTES_MAX: usize = 8 << 20;
+const GROWTH_BYTES: usize = 32 << 20;
 const READ_BYTES_MAX: usize = 4 << 20;
 
 /// The engine's file and the lock on the directory, which is let go after it.
@@ -44,6 +45,7 @@ pub struct Log(Arc<Inner>);
 
 struct Inner {
     store: Arc<Store>,
+    grown: watch::Receiver<u64>,
     jobs: mpsc::Sender<Job>,
     memory: Arc<RwLock<Memory>>,
 }
@@ -109,19 +111,25 @@ impl Log {
         let store = Arc::new(Store { db, _lock: lock });
         let memory = Arc::new(RwLock::new(memory));
         let (jobs, queue) = mpsc::channel();
+        let (growth, grown) = watch::channel(0);
         let thread = {
             let (store, memory) = (store.clone(), memory.clone());
             std::thread::Builder::new()
                 .name("coord-log".into())
-                .spawn(move || write_loop(&store, &memory, &queue))?
+                .spawn(move || write_loop(&store, &memory, &queue, &growth))?
         };
-        Ok((Log(Arc::new(Inner { store, jobs, memory })), identity, thread))
+        Ok((Log(Arc::new(Inner { store, grown, jobs, memory })), identity, thread))
     }
 
     /// Whether the log has ever held anything.
     pub fn is_empty(&self) -> bool {
         let memory = self.0.memory.read();
         memory.last.is_none() && memory.vote.is_none()
+    }
+
+    /// Rings each time the log has grown by [`GROWTH_BYTES`].
+    pub fn grown(&self) -> watch::Receiver<u64> {
+        self.0.grown.clone()
     }
 
     /// Everything up to here is gone from the log.
@@ -314,7 +322,13 @@ fn decode(index: u64, record: &[u8]) -> io::Result<LogEntry> {
 
 /// Takes all that waits, up to a bound, writes it in one transaction, then tells everybody.
 /// After a failure nothing is written any more: what is on disk then is not known.
-fn write_loop(store: &Store, memory: &RwLock<Memory>, queue: &mpsc::Receiver<Job>) {
+fn write_loop(
+    store: &Store,
+    memory: &RwLock<Memory>,
+    queue: &mpsc::Receiver<Job>,
+    growth: &watch::Sender<u64>,
+) {
+    let mut grown = 0;
     let mut failed: Option<String> = None;
     let mut committed = memory.read().committed;
     while let Ok(first) = queue.recv() {
@@ -340,6 +354,11 @@ fn write_loop(store: &Store, memory: &RwLock<Memory>, queue: &mpsc::Receiver<Job
             Err(_) => {}
         }
         finish(batch, memory, &result);
+        grown += bytes;
+        if grown >= GROWTH_BYTES {
+            grown = 0;
+            growth.send_modify(|times| *times += 1);
+        }
     }
 }
 

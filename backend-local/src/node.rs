@@ -23,10 +23,10 @@ use openraft::errors::{ClientWriteError, Fatal, LinearizableReadError, RaftError
 use openraft::metrics::RaftServerMetrics;
 use openraft::type_config::alias::WatchReceiverOf;
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
@@ -35,6 +35,12 @@ use tokio_util::sync::CancellationToken;
 
 /// How long to look for a leader again after one was refused or not there.
 const LEADER_RETRY: Duration = Duration::from_millis(50);
+
+/// How long a change of the members may take.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Beyond this many bytes of commands under way new ones are refused (X8).
+const WAITING_BYTES_MAX: usize = 64 << 20;
 
 pub struct Node {
     pub identity: Identity,
@@ -49,7 +55,9 @@ pub struct Node {
     health: watch::Sender<Health>,
     stopping: CancellationToken,
     log_thread: Mutex<Option<JoinHandle<()>>>,
-    runtime: Mutex<Option<Runtime>>,
+    runtime: Mutex<Option<Background>>,
+    /// Bytes of commands that callers wait for.
+    waiting: AtomicUsize,
     handle: tokio::runtime::Handle,
 }
 
@@ -72,14 +80,9 @@ impl Node {
             .build()
             .map_err(storage)?;
         let handle = runtime.handle().clone();
+        let runtime = Background(Some(runtime));
         let built = handle.spawn(Node::build(config.clone(), transport, handle.clone())).await;
-        let node = match built.map_err(|_| Error::none(ErrorKind::Internal)).flatten() {
-            Ok(node) => Arc::new(node),
-            Err(error) => {
-                runtime.shutdown_background();
-                return Err(error);
-            }
-        };
+        let node = Arc::new(built.map_err(|_| Error::none(ErrorKind::Internal)).flatten()?);
         *node.runtime.lock() = Some(runtime);
         let starting = node.clone();
         let started = handle.spawn(async move { starting.start().await }).await;
@@ -96,7 +99,8 @@ impl Node {
         let lock = layout.lock(config.lock_wait).await?;
         let disk = Disk::new();
         disk.inject(config.faults);
-        let found = || Identity::draw();
+        let join = config.join;
+        let found = || Identity::draw(join);
         let opened = Log::open(&layout.store(), lock, disk.clone(), found);
         let (log, identity, log_thread) = opened.map_err(storage)?;
         let shared = Arc::new(Shared::default());
@@ -106,17 +110,19 @@ impl Node {
                 .map_err(|why| Error::none(ErrorKind::Internal).because(why))?;
         check_whole(log.purged(), machine.snapshot_last())?;
         let fresh = log.is_empty();
+        let grown = log.grown();
         let network = Network(transport.clone());
         let raft = Raft::new(identity.node, raft_config, network, log, machine)
             .await
             .map_err(|fatal| fatal_error(&fatal))?;
-        if fresh && config.found {
+        if fresh && config.join.is_none() {
             let me = Member { name: config.name.clone(), address: config.address.clone() };
             let members = BTreeMap::from([(identity.node, me)]);
             raft.initialize(members)
                 .await
                 .map_err(|error| Error::none(ErrorKind::Internal).because(error))?;
         }
+        handle.spawn(keep_small(raft.clone(), grown));
         Ok(Node {
             incarnation: Identity::random_id().map_err(storage)?,
             identity,
@@ -130,6 +136,7 @@ impl Node {
             stopping: CancellationToken::new(),
             log_thread: Mutex::new(Some(log_thread)),
             runtime: Mutex::new(None),
+            waiting: AtomicUsize::new(0),
             handle,
         })
     }
@@ -153,9 +160,17 @@ impl Node {
         } else {
             self.raft.runtime_config().tick(true);
         }
-        self.end_own_ghosts().await;
         let node = Arc::downgrade(&self);
-        self.spawn(crate::expiry::run(node, self.stopping.clone()));
+        self.spawn(crate::expiry::run(node.clone(), self.stopping.clone()));
+        if alone {
+            self.end_own_ghosts().await;
+        } else {
+            self.spawn(async move {
+                if let Some(node) = node.upgrade() {
+                    node.end_own_ghosts().await;
+                }
+            });
+        }
         Ok(())
     }
 
@@ -187,6 +202,11 @@ impl Node {
 
     pub fn health(&self) -> watch::Receiver<Health> {
         self.health.subscribe()
+    }
+
+    /// A token that is cancelled when the member stops.
+    pub fn child_token(&self) -> CancellationToken {
+        self.stopping.child_token()
     }
 
     pub fn deadlines(&self) -> &Deadlines {
@@ -268,6 +288,7 @@ impl Node {
         if self.disk.is_full() {
             return Err(Error::none(ErrorKind::StorageFull));
         }
+        let _waiting = self.admit(proposal.0.weight())?;
         let mut full = self.disk.full();
         let written = tokio::select! {
             written = self.raft.client_write(proposal) => written,
@@ -288,6 +309,15 @@ impl Node {
             }
             Err(RaftError::Fatal(fatal)) => Err(self.broken(&fatal)),
         }
+    }
+
+    fn admit(&self, bytes: usize) -> Result<Waiting<'_>> {
+        let before = self.waiting.fetch_add(bytes, Ordering::SeqCst);
+        let waiting = Waiting(&self.waiting, bytes);
+        if before > WAITING_BYTES_MAX {
+            return Err(Error::none(ErrorKind::Overloaded));
+        }
+        Ok(waiting)
     }
 
     /// Up to where a reader must have applied to see all that completed before the call.
@@ -324,8 +354,18 @@ impl Node {
     ) -> Result<std::result::Result<u64, Option<u64>>> {
         let read = self.raft.get_read_log_id(ReadPolicy::ReadIndex);
         let read = tokio::time::timeout_at(deadline.into(), read).await;
-        match read.map_err(|_| Error::none(ErrorKind::Timeout))? {
-            Ok((read, _)) => Ok(Ok(read.index())),
+        let Ok(read) = read else {
+            self.feel(Some("no quorum has answered in time"));
+            return Err(Error::none(ErrorKind::Timeout));
+        };
+        if let Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) = &read {
+            self.feel(Some("no quorum"));
+        }
+        match read {
+            Ok((read, _)) => {
+                self.feel(None);
+                Ok(Ok(read.index()))
+            }
             Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(to))) => {
                 Ok(Err(to.leader_id))
             }
@@ -458,6 +498,21 @@ impl Node {
         }
     }
 
+    /// Notes whether linearizable reads work; a stopped core stays stopped.
+    pub fn feel(&self, trouble: Option<&str>) {
+        self.health.send_if_modified(|health| {
+            let next = match (&health, trouble) {
+                (Health::Ok, Some(why)) => {
+                    Health::Degraded { since: Instant::now(), why: why.to_owned() }
+                }
+                (Health::Degraded { .. }, None) => Health::Ok,
+                _ => return false,
+            };
+            *health = next;
+            true
+        });
+    }
+
     /// The core has stopped for good: say so, here and in the health.
     fn broken(&self, fatal: &Fatal<raft::Types>) -> Error {
         if self.stopping.is_cancelled() {
@@ -471,6 +526,69 @@ impl Node {
             was_ok
         });
         Error::unknown(ErrorKind::Unavailable).because(fatal)
+    }
+
+    /// Makes a running, empty member of this cluster's id a voter. Only the leader can.
+    ///
+    /// # Errors
+    /// `Unavailable` if this member does not lead or the new one cannot be reached; the change
+    /// may be half way then, and is finished by asking again.
+    pub async fn add_member(&self, id: u64, member: Member) -> Result<()> {
+        // From here on others may commit; being told so late would be fatal, too early is not.
+        self.alone.store(false, Ordering::SeqCst);
+        self.raft.runtime_config().tick(true);
+        let deadline = Instant::now() + CHANGE_TIMEOUT;
+        loop {
+            match self.raft.add_learner(id, member.clone(), true).await {
+                Ok(_) => break,
+                Err(error) => self.pause_for_change(error, deadline).await?,
+            }
+        }
+        let mut voters: BTreeSet<u64> = self.raft.voter_ids().collect();
+        voters.insert(id);
+        self.change_voters(voters).await
+    }
+
+    /// Takes a voter out; the leader itself last of all, after which it follows nobody.
+    ///
+    /// # Errors
+    /// As [`Node::add_member`].
+    pub async fn remove_member(&self, id: u64) -> Result<()> {
+        let mut voters: BTreeSet<u64> = self.raft.voter_ids().collect();
+        voters.remove(&id);
+        let alone = voters.len() == 1 && voters.contains(&self.identity.node);
+        self.change_voters(voters).await?;
+        if alone {
+            self.raft.runtime_config().tick(false);
+            self.alone.store(true, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+
+    async fn change_voters(&self, voters: BTreeSet<u64>) -> Result<()> {
+        let deadline = Instant::now() + CHANGE_TIMEOUT;
+        loop {
+            match self.raft.change_membership(voters.clone(), false).await {
+                Ok(_) => return Ok(()),
+                Err(error) => self.pause_for_change(error, deadline).await?,
+            }
+        }
+    }
+
+    /// A leader whose quorum is slow, or a change still under way: a little later it may work.
+    async fn pause_for_change(
+        &self,
+        error: RaftError<raft::Types, ClientWriteError<raft::Types>>,
+        deadline: Instant,
+    ) -> Result<()> {
+        let other = error.forward_to_leader().and_then(|to| to.leader_id);
+        let led_elsewhere = other.is_some_and(|leader| leader != self.identity.node);
+        let hopeless = led_elsewhere || error.fatal().is_some() || left(deadline).is_zero();
+        if hopeless {
+            return Err(Error::unknown(ErrorKind::Unavailable).because(error));
+        }
+        tokio::time::sleep(LEADER_RETRY).await;
+        Ok(())
     }
 
     /// Takes a snapshot now.
@@ -487,10 +605,7 @@ impl Node {
         self.disk.close();
         self.health.send_replace(Health::Closed);
         self.raft.shutdown().await.ok();
-        let runtime = self.runtime.lock().take();
-        if let Some(runtime) = runtime {
-            runtime.shutdown_background();
-        }
+        drop(self.runtime.lock().take());
     }
 
     pub fn is_stopping(&self) -> bool {
@@ -507,9 +622,26 @@ impl Drop for Node {
     fn drop(&mut self) {
         self.stopping.cancel();
         self.disk.close();
-        if let Some(runtime) = self.runtime.lock().take() {
+    }
+}
+
+/// A runtime that may be dropped anywhere, also on a thread of its own or another runtime's.
+struct Background(Option<Runtime>);
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
         }
+    }
+}
+
+/// A command's share of what may wait; given back when dropped.
+struct Waiting<'a>(&'a AtomicUsize, usize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(self.1, Ordering::SeqCst);
     }
 }
 
@@ -529,6 +661,21 @@ fn led<T>(
 
 fn left(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now())
+}
+
+/// Takes a snapshot whenever the log has grown by many bytes, not only by many entries, and lets
+/// go of what the one before covers. Ends with the log.
+async fn keep_small(raft: Raft, mut grown: watch::Receiver<u64>) {
+    let mut covered = None;
+    while grown.changed().await.is_ok() {
+        if let Some(upto) = covered {
+            raft.trigger().purge_log(upto).await.ok();
+        }
+        covered = raft.data_metrics().borrow_watched().last_applied.map(|id| id.index);
+        if raft.trigger().snapshot().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// What the log has let go of must be in the snapshot.
