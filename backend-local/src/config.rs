@@ -16,8 +16,10 @@ pub struct LocalConfig {
     pub name: String,
     /// `host:port` under which other members reach it; empty while it is alone.
     pub address: String,
-    /// What an empty directory becomes: a cluster of its own, or a member-to-be of this one.
-    pub join: Option<ClusterId>,
+    /// The cluster an empty directory belongs to from then on; `None` draws a new id.
+    pub cluster: Option<ClusterId>,
+    /// Whether an empty directory waits to be taken in, instead of founding the cluster.
+    pub join: bool,
     /// Entries between two snapshots.
     pub snapshot_every: u64,
     /// How long to wait for another process to let the directory go.
@@ -34,9 +36,10 @@ impl LocalConfig {
             dir: dir.into(),
             name: "local".into(),
             address: String::new(),
-            join: None,
+            cluster: None,
+            join: false,
             snapshot_every: 5000,
-            lock_wait: Duration::from_millis(300),
+            lock_wait: Duration::from_secs(2),
             open: OpenOpts::default(),
             timing: Timing::default(),
             faults: Faults::default(),

@@ -28,6 +28,8 @@ pub struct History {
     /// The last revision dropped that touched the space: a position at or after it has missed
     /// nothing there, however far the history as a whole has moved on.
     dropped: BTreeMap<Space, u64>,
+    /// New streams cannot begin before; those that follow are not disturbed.
+    closed_before: u64,
 }
 
 /// What happened under a prefix since a position.
@@ -71,7 +73,7 @@ impl History {
 
     /// The least position from which every space can be followed.
     pub fn floor(&self) -> u64 {
-        self.dropped.values().copied().max().unwrap_or(0).max(self.floor)
+        self.dropped.values().copied().max().unwrap_or(0).max(self.floor).max(self.closed_before)
     }
 
     /// Whether nothing of the space after `position` is gone.
@@ -79,9 +81,14 @@ impl History {
         position >= self.floor && position >= self.dropped.get(space).copied().unwrap_or(0)
     }
 
-    /// Forgets everything; watches that are behind get a snapshot.
-    pub fn compact(&mut self) {
-        while self.drop_oldest() {}
+    /// Whether a new stream may begin at `position`.
+    pub fn resumes(&self, position: u64, space: &Space) -> bool {
+        position >= self.closed_before && self.reaches(position, space)
+    }
+
+    /// Lets no new stream begin before `upto`.
+    pub fn compact(&mut self, upto: u64) {
+        self.closed_before = upto;
     }
 
     /// What the last revision changed, if it is this one.

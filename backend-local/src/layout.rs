@@ -19,8 +19,8 @@ pub struct Identity {
 
 impl Identity {
     /// A new node, of a new cluster or of that one.
-    pub fn draw(join: Option<ClusterId>) -> io::Result<Identity> {
-        let cluster = join.map_or_else(|| *uuid::Uuid::new_v4().as_bytes(), |id| id.0);
+    pub fn draw(cluster: Option<ClusterId>) -> io::Result<Identity> {
+        let cluster = cluster.map_or_else(|| *uuid::Uuid::new_v4().as_bytes(), |id| id.0);
         Ok(Identity { cluster, node: Identity::random_id()? })
     }
 

@@ -36,7 +36,7 @@ const READ_BYTES_MAX: usize = 4 << 20;
 /// The engine's file and the lock on the directory, which is let go after it.
 struct Store {
     db: Database,
-    _lock: File,
+    _lock: Arc<File>,
 }
 
 /// A handle on the log; clones are the same log.
@@ -90,7 +90,7 @@ impl Log {
     /// `InvalidData`: damaged or foreign. `StorageFull`. Others: as the system says.
     pub fn open<I: Serialize + DeserializeOwned>(
         path: &Path,
-        lock: File,
+        lock: Arc<File>,
         disk: Arc<Disk>,
         identity: impl FnOnce() -> io::Result<I>,
     ) -> io::Result<(Log, I, JoinHandle<()>)> {

@@ -29,7 +29,7 @@ struct Opened {
 }
 
 fn open(dir: &Path) -> io::Result<Opened> {
-    let lock = File::create(dir.join("lock"))?;
+    let lock = Arc::new(File::create(dir.join("lock"))?);
     let disk = Disk::new();
     let founded = std::process::id;
     let (log, identity, thread) =

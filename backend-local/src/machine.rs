@@ -38,6 +38,8 @@ pub struct Machine {
 /// Where the snapshot lies, and which one it is.
 struct Files {
     dir: PathBuf,
+    /// A snapshot still being written when the store closes keeps the directory from the next.
+    _lock: Arc<File>,
     disk: Arc<Disk>,
     current: Mutex<Option<SnapshotMeta>>,
 }
@@ -56,8 +58,13 @@ impl Machine {
     ///
     /// # Errors
     /// `InvalidData` for a damaged snapshot.
-    pub fn open(dir: &Path, shared: Arc<Shared>, disk: Arc<Disk>) -> io::Result<Machine> {
-        let files = Files { dir: dir.to_owned(), disk, current: Mutex::new(None) };
+    pub fn open(
+        dir: &Path,
+        lock: Arc<File>,
+        shared: Arc<Shared>,
+        disk: Arc<Disk>,
+    ) -> io::Result<Machine> {
+        let files = Files { dir: dir.to_owned(), _lock: lock, disk, current: Mutex::new(None) };
         let image = match files.read() {
             Ok(bytes) => Some(unseal::<Image>(&bytes, "snapshot")?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,

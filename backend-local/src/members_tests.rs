@@ -72,20 +72,21 @@ struct Cluster {
 }
 
 impl Cluster {
-    fn config(dir: &Path, n: usize, join: Option<coord_api::ClusterId>) -> LocalConfig {
+    fn config(dir: &Path, n: usize, cluster: Option<coord_api::ClusterId>) -> LocalConfig {
         LocalConfig {
             name: format!("m{n}"),
-            join,
+            join: cluster.is_some(),
+            cluster,
             snapshot_every: 50,
             timing: Timing { heartbeat_ms: 100, election_ms: (800, 1600) },
             ..LocalConfig::new(dir.join(format!("m{n}")))
         }
     }
 
-    async fn open_member(&self, n: usize, join: Option<coord_api::ClusterId>) -> Arc<Node> {
+    async fn open_member(&self, n: usize, cluster: Option<coord_api::ClusterId>) -> Arc<Node> {
         let from = Arc::new(Mutex::new(None));
         let line = Line { board: self.board.clone(), from: from.clone() };
-        let config = Cluster::config(self.dir.path(), n, join);
+        let config = Cluster::config(self.dir.path(), n, cluster);
         let node = Node::open(&config, Arc::new(line)).await.unwrap();
         *from.lock() = Some(node.identity.node);
         self.board.nodes.lock().insert(node.identity.node, Arc::downgrade(&node));

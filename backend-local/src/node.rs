@@ -96,15 +96,16 @@ impl Node {
         handle: tokio::runtime::Handle,
     ) -> Result<Node> {
         let layout = Layout::new(&config.dir);
-        let lock = layout.lock(config.lock_wait).await?;
+        let lock = Arc::new(layout.lock(config.lock_wait).await?);
         let disk = Disk::new();
         disk.inject(config.faults);
-        let join = config.join;
-        let found = || Identity::draw(join);
-        let opened = Log::open(&layout.store(), lock, disk.clone(), found);
+        let cluster = config.cluster;
+        let found = || Identity::draw(cluster);
+        let opened = Log::open(&layout.store(), lock.clone(), disk.clone(), found);
         let (log, identity, log_thread) = opened.map_err(storage)?;
         let shared = Arc::new(Shared::default());
-        let machine = Machine::open(&config.dir, shared.clone(), disk.clone()).map_err(storage)?;
+        let machine =
+            Machine::open(&config.dir, lock, shared.clone(), disk.clone()).map_err(storage)?;
         let raft_config =
             raft::config(&identity.cluster_text(), config.timing, config.snapshot_every)
                 .map_err(|why| Error::none(ErrorKind::Internal).because(why))?;
@@ -115,7 +116,7 @@ impl Node {
         let raft = Raft::new(identity.node, raft_config, network, log, machine)
             .await
             .map_err(|fatal| fatal_error(&fatal))?;
-        if fresh && config.join.is_none() {
+        if fresh && !config.join {
             let me = Member { name: config.name.clone(), address: config.address.clone() };
             let members = BTreeMap::from([(identity.node, me)]);
             raft.initialize(members)

@@ -16,12 +16,13 @@ struct Builder;
 impl StoreBuilder<Types, Log, Machine, TempDir> for Builder {
     async fn build(&self) -> Result<(TempDir, Log, Machine), StorageError<Types>> {
         let dir = tempfile::tempdir().unwrap();
-        let lock = File::create(dir.path().join("lock")).unwrap();
+        let lock = Arc::new(File::create(dir.path().join("lock")).unwrap());
         let disk = Disk::new();
         let (log, (), _thread) =
-            Log::open(&dir.path().join("store.redb"), lock, disk.clone(), || Ok(())).unwrap();
+            Log::open(&dir.path().join("store.redb"), lock.clone(), disk.clone(), || Ok(()))
+                .unwrap();
         let shared = Arc::new(Shared::default());
-        let machine = Machine::open(dir.path(), shared, disk).unwrap();
+        let machine = Machine::open(dir.path(), lock, shared, disk).unwrap();
         Ok((dir, log, machine))
     }
 }

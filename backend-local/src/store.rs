@@ -79,7 +79,9 @@ impl LocalStore {
     /// Forgets the history of changes; for tests.
     #[doc(hidden)]
     pub fn compact(&self) {
-        self.node.shared.state.write().history.compact();
+        let mut state = self.node.shared.state.write();
+        let now = state.applied;
+        state.history.compact(now);
     }
 
     /// Damages the disk; for tests.

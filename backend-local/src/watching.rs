@@ -120,7 +120,7 @@ impl Watching {
         }
         match self.opts.start_after.map(|revision| revision.0) {
             Some(after) if after <= state.applied => {
-                if state.history.reaches(after, self.prefix.space()) {
+                if state.history.resumes(after, self.prefix.space()) {
                     self.position = after;
                     let revision = Revision(after);
                     self.pending.push_back(WatchEvent::Synced { revision, resumed: true });

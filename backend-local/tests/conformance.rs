@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use backend_local::{LocalConfig, LocalStore};
 use conformance::{Fault, Harness, Hooks, Timing};
-use coord_api::{Coordinator, Error, ErrorKind, OpenOpts, Result};
+use coord_api::{ClusterId, Coordinator, Error, ErrorKind, OpenOpts, Result};
 use std::collections::HashMap;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -11,6 +11,8 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 
 struct Lone {
+    /// All stores are taken for one cluster.
+    cluster: ClusterId,
     dir: tempfile::TempDir,
     stores: Mutex<HashMap<String, LocalStore>>,
 }
@@ -44,7 +46,9 @@ impl Harness for Lone {
         };
         // The directory of a namespace must not be another's parent, and `/` is no separator.
         let name: String = ns.bytes().map(|byte| format!("{byte:02x}")).collect();
-        let config = LocalConfig { open, ..LocalConfig::new(self.dir.path().join(name)) };
+        let dir = self.dir.path().join(name);
+        let cluster = Some(self.cluster);
+        let config = LocalConfig { open, cluster, ..LocalConfig::new(dir) };
         let store = LocalStore::open(&config).await?;
         stores.insert(ns.to_owned(), store.clone());
         Ok(store.handle())
@@ -78,5 +82,6 @@ impl Harness for Lone {
 
 fn main() -> ExitCode {
     let dir = tempfile::tempdir().expect("a directory for the stores");
-    conformance::main(Lone { dir, stores: Mutex::default() })
+    let cluster = ClusterId(*b"one cluster only");
+    conformance::main(Lone { cluster, dir, stores: Mutex::default() })
 }
