@@ -8,7 +8,7 @@ use crate::host::{HookQueue, Host};
 use crate::membership::Identity;
 use crate::mirror::Mirror;
 use crate::model::OP_VERSION_MAX;
-use crate::ops::{Clients, Converger, Engine, LocalNode, Processes, Site};
+use crate::ops::{Clients, Converger, Engine, LocalNode, Marks, Processes, Site};
 use crate::rpc::Xdr;
 use crate::rpc::callback::{CallbackProc, StatedumpReq};
 use crate::serve::Connections;
@@ -75,8 +75,11 @@ impl House {
             processes.clone(),
             Box::new(move || announced.push(CallbackProc::FETCHSPEC, b"")),
         );
-        let engine = engine(settings, &host, &store, &processes, &converger, &connections);
+        let marks = Arc::new(Marks::new(host.clone()));
+        let engine = engine(settings, &host, &store, &processes, &converger, &connections, &marks);
+        let notes = marks.left_over().await;
         settle_pool(&store, &identity, &loaded.view).await;
+        tokio::spawn(marks.sweep(store.clone(), notes));
         let (reports, _unread) = mpsc::channel(REPORTS_MAX);
         let view = {
             let store = store.clone();
@@ -94,6 +97,7 @@ fn engine(
     processes: &Arc<dyn Processes>,
     converger: &Arc<Converger>,
     connections: &Arc<Connections>,
+    marks: &Arc<Marks>,
 ) -> Arc<Engine> {
     let node = LocalNode {
         store: store.clone(),
@@ -102,6 +106,7 @@ fn engine(
         converger: converger.clone(),
         post_hooks: HookQueue::start(host.clone()),
         clients: Arc::new(Connected(connections.clone())),
+        marks: marks.clone(),
         bind_address: settings.bind_address.clone(),
     };
     let site = Site {

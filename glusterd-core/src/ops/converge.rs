@@ -72,6 +72,11 @@ impl Converger {
         self.progress.subscribe()
     }
 
+    /// Whether nothing is under way for what has been written so far.
+    pub fn is_idle(&self) -> bool {
+        self.busy.lock().is_empty()
+    }
+
     pub fn mirror(&self) -> &Mirror {
         &self.mirror
     }
@@ -190,8 +195,9 @@ impl Converger {
 
     /// Clients of a restarted daemon find bricks by the stored ports.
     async fn write_ports(self: &Arc<Self>, volume: &VolumeName, view: &Arc<View>) {
-        let Some(volume) = view.volumes.get(volume).cloned() else { return };
         let _one_writer = self.writing.lock().await;
+        // The newest image: one that this worker has yet to see may have taken the folder away.
+        let Some(volume) = self.store.view().volumes.get(volume).cloned() else { return };
         let (this, observed) = (self.clone(), self.observed(view));
         let written = tokio::task::spawn_blocking(move || this.mirror.observe(&volume, &observed));
         if let Ok(report) = written.await {

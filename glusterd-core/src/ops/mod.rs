@@ -5,6 +5,7 @@
 
 mod converge;
 mod engine;
+mod marks;
 mod node;
 mod node_locks;
 mod node_upkeep;
@@ -15,6 +16,7 @@ mod supervised;
 
 pub use converge::{Announce, Converger, Progress};
 pub use engine::{Engine, NodeFailed, Nodes};
+pub use marks::Marks;
 pub use node::{Clients, LocalNode};
 pub use processes::Processes;
 pub use question::*;

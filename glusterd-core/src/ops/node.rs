@@ -5,6 +5,7 @@
 
 use super::converge::Converger;
 use super::engine::{NodeFailed, Nodes};
+use super::marks::Marks;
 use super::processes::Processes;
 use super::question::{Answer, CheckedBrick, HostFacts, Located, Question};
 use super::step::{Ask, Hooks};
@@ -15,7 +16,6 @@ use crate::store::Store;
 use async_trait::async_trait;
 use coord_api::Revision;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -36,6 +36,7 @@ pub struct LocalNode {
     pub converger: Arc<Converger>,
     pub post_hooks: HookQueue,
     pub clients: Arc<dyn Clients>,
+    pub marks: Arc<Marks>,
     /// With a bind address only that one is this node, as for several daemons on one machine.
     pub bind_address: Option<String>,
 }
@@ -62,13 +63,17 @@ impl Nodes for LocalNode {
     ) -> Vec<NodeFailed> {
         let mut progress = self.converger.progress();
         let reached = progress.wait_for(|p| p.reached(revision.0, volumes));
-        match tokio::time::timeout_at(until, reached).await {
+        let failed = match tokio::time::timeout_at(until, reached).await {
             Ok(Ok(progress)) => {
                 let failure = |name| progress.volumes.get(name)?.1.clone();
                 volumes.iter().filter_map(failure).map(|text| (self.me(), text)).collect()
             }
             _ => vec![(self.me(), "This node has not settled in time".to_owned())],
+        };
+        if failed.is_empty() {
+            self.keep_marks(volumes).await;
         }
+        failed
     }
 
     async fn pre_hooks(&self, hooks: &Hooks) {
@@ -174,6 +179,10 @@ impl LocalNode {
     }
 
     async fn mark(&self, volume_id: Uuid, bricks: &[(String, String)], force: bool) -> Answer {
+        let paths: Vec<&str> = bricks.iter().map(|(_, path)| path.as_str()).collect();
+        if let Err(error) = self.marks.write(volume_id, &paths).await {
+            return refused(format!("The working directory cannot be written: {error}"));
+        }
         for (host, path) in bricks {
             let mark = MarkBrick { volume_id, host: host.clone(), path: path.clone(), force };
             if let Err(text) = self.host.mark_brick(&mark).await {
@@ -189,7 +198,15 @@ impl LocalNode {
                 tracing::warn!(path, text, "a brick mark of a volume that is not to be stays");
             }
         }
+        self.marks.forget(volume_id).await;
         Answer::Done
+    }
+
+    async fn keep_marks(&self, volumes: &[VolumeName]) {
+        let view = self.store.view();
+        for volume in volumes.iter().filter_map(|name| view.volumes.get(name)) {
+            self.marks.forget(volume.id.0).await;
+        }
     }
 
     async fn check_start(&self, volume: &str, force: bool) -> Answer {
@@ -247,6 +264,3 @@ fn dict_answer(called: Result<Dict, String>) -> Answer {
         Err(text) => refused(text),
     }
 }
-
-/// A command to a running process may wait this long for its file system.
-pub(super) const UPKEEP_BOUND: Duration = Duration::from_secs(30);
