@@ -163,7 +163,7 @@ impl Converger {
                 );
             }
             self.write_ports(&volume, &view).await;
-            let gone = view.volumes.get(&volume).is_none();
+            let gone = !view.volumes.contains_key(&volume);
             self.progress.send_modify(|progress| {
                 progress.volumes.insert(volume.clone(), (view.revision, failure));
             });
