@@ -96,6 +96,7 @@ impl History {
         self.batches.back().filter(|batch| batch.revision == revision)
     }
 
+    #[cfg(test)]
     pub fn batches(&self) -> impl Iterator<Item = &Batch> {
         self.batches.iter()
     }
