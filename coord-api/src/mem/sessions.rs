@@ -139,7 +139,7 @@ impl State {
     fn tick_owner(&mut self, id: SessionId, now: Instant) {
         let revive = self.bug == Some(Bug::SessionRevivedAfterLoss);
         let Some(session) = self.sessions.table.get_mut(&id) else { return };
-        if !session.beats && !(revive && session.lives) {
+        if !(session.beats || revive && session.lives) {
             return;
         }
         if session.next_beat <= now {
