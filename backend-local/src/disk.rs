@@ -85,7 +85,7 @@ impl Disk {
             match result {
                 Err(error) if is_full(&error) => self.wait_for_room(error)?,
                 other => {
-                    self.full.send_if_modified(|full| std::mem::take(full));
+                    self.full.send_if_modified(std::mem::take);
                     return other;
                 }
             }

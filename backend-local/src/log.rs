@@ -295,7 +295,7 @@ fn finish(batch: Vec<Job>, memory: &RwLock<Memory>, result: &io::Result<()>) {
         memory.shed();
     }
     for job in batch {
-        let result = result.as_ref().map(|()| ()).map_err(again);
+        let result = result.as_ref().map_err(again).copied();
         match job.done {
             Done::Flushed(callback) => callback.io_completed(result),
             Done::Told(tell) => drop(tell.send(result)),

@@ -283,7 +283,7 @@ fn request_bytes(paths: &[String]) -> usize {
     paths.iter().map(|path| path.len() + 16).sum()
 }
 
-fn parts<'a>(keys: &'a [Key], path: impl Fn(&Key) -> String) -> Vec<Vec<(&'a Key, String)>> {
+fn parts(keys: &[Key], path: impl Fn(&Key) -> String) -> Vec<Vec<(&Key, String)>> {
     let mut parts = Vec::new();
     let (mut part, mut bytes) = (Vec::new(), 0);
     for key in keys {

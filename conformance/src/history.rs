@@ -50,6 +50,8 @@ struct Held {
 }
 
 type State = BTreeMap<Key, Held>;
+/// Committed writes by revision: who called, what, and the versions it was told.
+type Writes<'a> = BTreeMap<Revision, (&'a Call, &'a Txn, Option<&'a [Option<Version>]>)>;
 
 /// How often each outcome occurred, to judge whether a run was worth anything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,7 +71,7 @@ pub struct Tally {
 pub fn check(history: &[Call], marks: &[Entry]) -> Result<Tally, String> {
     let marked: HashMap<&Key, Revision> = marks.iter().map(|e| (&e.key, e.created)).collect();
     let mut tally = Tally::default();
-    let mut writes: BTreeMap<Revision, (&Call, &Txn, Option<&[Option<Version>]>)> = BTreeMap::new();
+    let mut writes: Writes<'_> = BTreeMap::new();
     for call in history {
         let What::Write { txn, mark, answer } = &call.what else {
             tally.reads += 1;
@@ -117,7 +119,7 @@ pub fn check(history: &[Call], marks: &[Entry]) -> Result<Tally, String> {
 
 /// The state after each revision; every compare must have held just before its own.
 fn replay(
-    writes: &BTreeMap<Revision, (&Call, &Txn, Option<&[Option<Version>]>)>,
+    writes: &Writes<'_>,
 ) -> Result<BTreeMap<Revision, State>, String> {
     let mut state = State::new();
     let mut states = BTreeMap::from([(Revision(0), state.clone())]);
@@ -166,7 +168,7 @@ struct Bounds {
 impl Bounds {
     fn of(
         history: &[Call],
-        writes: &BTreeMap<Revision, (&Call, &Txn, Option<&[Option<Version>]>)>,
+        writes: &Writes<'_>,
     ) -> Bounds {
         let mut ended: Vec<(Instant, Revision)> = history
             .iter()

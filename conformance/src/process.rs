@@ -20,7 +20,6 @@ pub struct ProcessHarness<B> {
 
 impl<B: Backend> ProcessHarness<B> {
     /// `url` makes the backend's address of `HOST:PORT,...` and a namespace.
-    #[expect(clippy::new_ret_no_self, reason = "a bare one would lack the proxies")]
     pub fn new(
         name: &'static str,
         cluster: Cluster,
@@ -85,8 +84,16 @@ impl<B: Backend> Tcp for ProcessHarness<B> {
 
     async fn inject(&self, fault: &Fault) -> Result<()> {
         match *fault {
-            Fault::KillServer(at) => self.on_cluster(move |cluster| Ok(cluster.kill(at))).await,
-            Fault::PauseServer(at) => self.on_cluster(move |cluster| Ok(cluster.pause(at))).await,
+            Fault::KillServer(at) => self.on_cluster(move |cluster| {
+                cluster.kill(at);
+                Ok(())
+            })
+            .await,
+            Fault::PauseServer(at) => self.on_cluster(move |cluster| {
+                cluster.pause(at);
+                Ok(())
+            })
+            .await,
             Fault::WipeCluster => self.on_cluster(Cluster::wipe).await,
             _ => Err(Error::none(ErrorKind::Unsupported("this fault"))),
         }
@@ -95,7 +102,11 @@ impl<B: Backend> Tcp for ProcessHarness<B> {
     async fn heal(&self, fault: &Fault) -> Result<()> {
         match *fault {
             Fault::KillServer(at) => self.on_cluster(move |cluster| cluster.restart(at)).await,
-            Fault::PauseServer(at) => self.on_cluster(move |cluster| Ok(cluster.resume(at))).await,
+            Fault::PauseServer(at) => self.on_cluster(move |cluster| {
+                cluster.resume(at);
+                Ok(())
+            })
+            .await,
             _ => Ok(()),
         }
     }

@@ -306,7 +306,7 @@ cases! { session;
                 let lost = session.state().borrow().is_lost();
                 drop(send.send((k, lost)));
                 // Blocked until the witness has looked, or is gone.
-                drop(looked.recv());
+                let _ended_or_told = looked.recv();
                 Ok::<(), Error>(())
             })
         });
