@@ -118,9 +118,7 @@ pub fn check(history: &[Call], marks: &[Entry]) -> Result<Tally, String> {
 }
 
 /// The state after each revision; every compare must have held just before its own.
-fn replay(
-    writes: &Writes<'_>,
-) -> Result<BTreeMap<Revision, State>, String> {
+fn replay(writes: &Writes<'_>) -> Result<BTreeMap<Revision, State>, String> {
     let mut state = State::new();
     let mut states = BTreeMap::from([(Revision(0), state.clone())]);
     for (at, (_, txn, versions)) in writes {
@@ -166,10 +164,7 @@ struct Bounds {
 }
 
 impl Bounds {
-    fn of(
-        history: &[Call],
-        writes: &Writes<'_>,
-    ) -> Bounds {
+    fn of(history: &[Call], writes: &Writes<'_>) -> Bounds {
         let mut ended: Vec<(Instant, Revision)> = history
             .iter()
             .filter_map(|call| match &call.what {

@@ -84,16 +84,20 @@ impl<B: Backend> Tcp for ProcessHarness<B> {
 
     async fn inject(&self, fault: &Fault) -> Result<()> {
         match *fault {
-            Fault::KillServer(at) => self.on_cluster(move |cluster| {
-                cluster.kill(at);
-                Ok(())
-            })
-            .await,
-            Fault::PauseServer(at) => self.on_cluster(move |cluster| {
-                cluster.pause(at);
-                Ok(())
-            })
-            .await,
+            Fault::KillServer(at) => {
+                self.on_cluster(move |cluster| {
+                    cluster.kill(at);
+                    Ok(())
+                })
+                .await
+            }
+            Fault::PauseServer(at) => {
+                self.on_cluster(move |cluster| {
+                    cluster.pause(at);
+                    Ok(())
+                })
+                .await
+            }
             Fault::WipeCluster => self.on_cluster(Cluster::wipe).await,
             _ => Err(Error::none(ErrorKind::Unsupported("this fault"))),
         }
@@ -102,11 +106,13 @@ impl<B: Backend> Tcp for ProcessHarness<B> {
     async fn heal(&self, fault: &Fault) -> Result<()> {
         match *fault {
             Fault::KillServer(at) => self.on_cluster(move |cluster| cluster.restart(at)).await,
-            Fault::PauseServer(at) => self.on_cluster(move |cluster| {
-                cluster.resume(at);
-                Ok(())
-            })
-            .await,
+            Fault::PauseServer(at) => {
+                self.on_cluster(move |cluster| {
+                    cluster.resume(at);
+                    Ok(())
+                })
+                .await
+            }
             _ => Ok(()),
         }
     }

@@ -75,7 +75,7 @@ impl Layout {
 
     /// Whether brick number `index` (from 0) is an arbiter.
     pub fn is_arbiter(&self, index: usize) -> bool {
-        self.arbiter > 0 && (index + 1) % self.leaf() == 0
+        self.arbiter > 0 && (index + 1).is_multiple_of(self.leaf())
     }
 }
 

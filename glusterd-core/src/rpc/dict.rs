@@ -355,7 +355,7 @@ mod tests {
 
     #[test]
     fn uuids_are_read_as_text_and_raw() {
-        let id = Uuid::from_u128(0xa548e816_de1c_465f_a93b_0801_92af_cc59);
+        let id = Uuid::from_u128(0xa548_e816_de1c_465f_a93b_0801_92af_cc59);
         let mut dict = Dict::new();
         dict.set_uuid_text("text", &id);
         dict.set_bytes("raw", *id.as_bytes());

@@ -255,7 +255,7 @@ mod tests {
         reports: Mutex<Vec<Dict>>,
     }
 
-    const ID: Uuid = Uuid::from_u128(0xa548e816_de1c_465f_a93b_0801_92af_cc59);
+    const ID: Uuid = Uuid::from_u128(0xa548_e816_de1c_465f_a93b_0801_92af_cc59);
 
     #[async_trait]
     impl Source for Fixed {
