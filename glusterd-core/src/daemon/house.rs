@@ -13,7 +13,7 @@ use crate::rpc::Xdr;
 use crate::rpc::callback::{CallbackProc, StatedumpReq};
 use crate::serve::Connections;
 use crate::serve::specs::MirrorSpecs;
-use crate::store::{Edit, Store, View};
+use crate::store::{Edit, Sight, Store, View};
 use crate::supervise::ports::Ports;
 use crate::supervise::{self, Lines, Supervisor};
 use coord_api::Coordinator;
@@ -22,7 +22,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// A small local store answers in milliseconds; a distant one may take longer than a start should.
-const FIRST_VIEW: Duration = Duration::from_secs(2);
+const FIRST_VIEW: Duration = Duration::from_secs(10);
+/// Records taken over in one change, well below the limits of every coordinator.
+const EDITS_AT_ONCE: usize = 20;
 /// Reports of rebalance processes that may wait for whoever keeps tasks.
 const REPORTS_MAX: usize = 256;
 
@@ -123,36 +125,49 @@ fn engine(
 /// Waits for the first image and makes the pool agree with what an administrator changed on disk
 /// while the daemon was down: a configuration of stock's daemon, or another op-version.
 async fn settle_pool(store: &Arc<Store>, identity: &Identity, on_disk: &View) {
-    let Some(sight) = store.wait_for(coord_api::Revision(0), FIRST_VIEW).await else {
+    let Some(mut sight) = store.wait_for(coord_api::Revision(0), FIRST_VIEW).await else {
         tracing::warn!("the coordination service has not answered; serving the last known state");
         return;
     };
-    let alone = sight.view.peers.len() <= 1;
+    let edits = takeover(&sight, identity, on_disk);
+    for some in edits.chunks(EDITS_AT_ONCE) {
+        match store.commit(&sight, some).await {
+            Ok(revision) => match store.wait_for(revision, FIRST_VIEW).await {
+                Some(newer) => sight = newer,
+                None => return tracing::error!("the image does not follow its own changes"),
+            },
+            Err(error) => {
+                return tracing::error!(%error, "the configuration on disk was not taken over");
+            }
+        }
+    }
+}
+
+/// What the files say that the pool does not know yet. Only a pool without any record takes over
+/// volumes and peers; later the pool is right and the files follow.
+fn takeover(sight: &Sight, identity: &Identity, on_disk: &View) -> Vec<Edit> {
     let mut edits = Vec::new();
     let fresh = sight.versions.is_empty();
-    if fresh && !on_disk.volumes.is_empty() {
-        tracing::info!(volumes = on_disk.volumes.len(), "taking over the configuration on disk");
-        edits.extend(on_disk.volumes.values().map(|v| Edit::PutVolume(Box::new((**v).clone()))));
+    if fresh {
+        let volumes = on_disk.volumes.values();
+        edits.extend(volumes.map(|volume| Edit::PutVolume(Box::new((**volume).clone()))));
+        edits.extend(on_disk.others().cloned().map(Edit::PutPeer));
+    }
+    if !edits.is_empty() {
+        tracing::info!(records = edits.len(), "taking over the configuration on disk");
     }
     let mut global = match fresh {
         true => (*on_disk.global).clone(),
         false => (*sight.view.global).clone(),
     };
+    let alone = sight.view.peers.len() <= 1;
     if alone && global.op_version != identity.op_version {
         global.op_version = identity.op_version.min(OP_VERSION_MAX);
     }
     if fresh || global != *sight.view.global {
         edits.push(Edit::PutGlobal(global));
     }
-    if edits.is_empty() {
-        return;
-    }
-    match store.commit(&sight, &edits).await {
-        Ok(revision) => {
-            store.wait_for(revision, FIRST_VIEW).await;
-        }
-        Err(error) => tracing::error!(%error, "the configuration on disk was not taken over"),
-    }
+    edits
 }
 
 #[derive(Debug)]

@@ -27,6 +27,14 @@ pub(super) async fn addresses(host: &str) -> io::Result<Vec<IpAddr>> {
     }
 }
 
+/// What a peer probe waits for before it says that nobody is there.
+const CONNECT_BOUND: Duration = Duration::from_secs(5);
+
+pub(super) async fn reaches(host: &str, port: u16) -> bool {
+    let connecting = tokio::net::TcpStream::connect((host, port));
+    tokio::time::timeout(CONNECT_BOUND, connecting).await.is_ok_and(|connected| connected.is_ok())
+}
+
 async fn resolve(host: &str) -> io::Result<Vec<IpAddr>> {
     let found = tokio::time::timeout(RESOLVE_BOUND, tokio::net::lookup_host((host, 0)))
         .await

@@ -331,6 +331,10 @@ impl Host for FakeHost {
         Ok(self.state.lock().local.contains(host))
     }
 
+    async fn reaches(&self, _host: &str, _port: u16) -> bool {
+        false
+    }
+
     /// Every name has an address of its own.
     async fn addresses(&self, host: &str) -> io::Result<Vec<std::net::IpAddr>> {
         let number = xxhash_rust::xxh64::xxh64(host.as_bytes(), 0) as u32;

@@ -133,6 +133,9 @@ pub trait Host: fmt::Debug + Send + Sync + 'static {
     /// The name cannot be resolved, or not in time.
     async fn addresses(&self, host: &str) -> io::Result<Vec<std::net::IpAddr>>;
 
+    /// Whether somebody takes a TCP connection there, within a few seconds.
+    async fn reaches(&self, host: &str, port: u16) -> bool;
+
     /// Runs the scripts of one event one after another; failures are logged, as in stock.
     async fn run_hooks(&self, run: &HookRun);
 

@@ -198,6 +198,10 @@ impl Host for RealHost {
         super::address::is_local(host).await
     }
 
+    async fn reaches(&self, host: &str, port: u16) -> bool {
+        super::address::reaches(host, port).await
+    }
+
     async fn addresses(&self, host: &str) -> io::Result<Vec<std::net::IpAddr>> {
         super::address::addresses(host).await
     }

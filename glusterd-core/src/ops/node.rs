@@ -96,6 +96,10 @@ impl LocalNode {
         let bound = until.saturating_duration_since(Instant::now());
         match question {
             Question::Locate { hosts, paths } => self.locate(hosts, paths).await,
+            Question::Reach { host, port } => match self.host.reaches(host, *port).await {
+                true => Answer::Done,
+                false => refused("Transport endpoint is not connected"),
+            },
             Question::CheckBricks { volume, bricks, force, any_device } => {
                 self.check_bricks(volume, bricks, *force, *any_device).await
             }

@@ -12,6 +12,8 @@ pub enum Question {
     /// Which of the hosts are this node, at which addresses, and where do the paths really lie?
     /// Answer: `Located`.
     Locate { hosts: Vec<String>, paths: Vec<String> },
+    /// Does anybody answer there? Answer: `Done`, or `Refused`.
+    Reach { host: String, port: u16 },
     /// May these paths become bricks? Creates missing directories; leaves no other mark.
     /// Answer: `Bricks`.
     CheckBricks { volume: String, bricks: Vec<(String, String)>, force: bool, any_device: bool },
@@ -148,7 +150,8 @@ impl Question {
             | Statedump { volume, .. }
             | RotateLog { volume, .. }
             | ClearLocks { volume, .. } => volume,
-            Locate { .. }
+            Reach { .. }
+            | Locate { .. }
             | MarkBricks { .. }
             | CheckBricks { .. }
             | UnmarkBricks { .. }

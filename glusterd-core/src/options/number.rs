@@ -6,9 +6,9 @@
 //!
 //! Facts: gf_string2* in libglusterfs/src/common-utils.c (v10.3).
 
-/// A whole text as a C integer of any base, within i64.
+/// A whole text as a C integer of any base, within i64. A negative zero is none, as in stock.
 pub fn integer(text: &str) -> Option<i64> {
-    whole(long(text, 0)?)
+    whole(long(text, 0)?).filter(|n| *n != 0 || !negative(text))
 }
 
 /// The same, cut to 32 bits as stock's `int` is.
