@@ -51,15 +51,14 @@ pub fn load(db: &Database) -> io::Result<Memory> {
     memory.committed = mark("committed")?;
     memory.purged = mark("purged")?;
     memory.last = memory.purged;
-    let mut next = memory.purged.map_or(0, |id| id.index + 1);
+    let first = memory.purged.map_or(0, |id| id.index + 1);
     let log = txn.open_table(LOG).map_err(engine)?;
-    for item in log.iter().map_err(engine)? {
+    for (next, item) in (first..).zip(log.iter().map_err(engine)?) {
         let (index, record) = item.map_err(engine)?;
         let entry = decode(index.value(), record.value())?;
         if index.value() != next {
             return Err(corrupt(format!("log: entry {next} is missing")));
         }
-        next += 1;
         memory.flushed = Some(index.value());
         memory.push(entry);
         memory.shed();

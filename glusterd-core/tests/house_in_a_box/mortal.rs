@@ -180,6 +180,7 @@ through! {
     holds_open(&self, pid: i32, path: &str) -> bool;
     is_local(&self, host: &str) -> io::Result<bool>;
     addresses(&self, host: &str) -> io::Result<Vec<IpAddr>>;
+    reaches(&self, host: &str, port: u16) -> bool;
     run_hooks(&self, run: &HookRun) -> ();
     unmount_lazily(&self, path: &str) -> io::Result<()>;
     check_dir(&self, path: &str) -> io::Result<()>;
