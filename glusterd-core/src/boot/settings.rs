@@ -143,14 +143,13 @@ pub fn merge(args: &Args, sources: Sources<'_>) -> Result<Settings, SettingsErro
     if let Some((name, text)) = sources.volfile {
         let wrong = |what: String| SettingsError(format!("{name}: {what}"));
         let sections = volfile::parse(text).map_err(wrong)?;
-        let section = sections.into_iter().rev().find(|section| section.kind == "mgmt/glusterd");
-        let section = section.ok_or_else(|| wrong("no volume of type mgmt/glusterd".to_owned()))?;
+        let found = sections.into_iter().rfind(|section| section.kind == "mgmt/glusterd");
+        let section = found.ok_or_else(|| wrong("no volume of type mgmt/glusterd".to_owned()))?;
         for (key, value) in &section.options {
             draft.volfile_option(key, value).map_err(wrong)?;
         }
     }
-    let file = file_settings::read(sources.toml, sources.environment).map_err(SettingsError)?;
-    draft.file(file)?;
+    draft.file(file_settings::read(sources.toml, sources.environment).map_err(SettingsError)?)?;
     for option in args.xlator_options.iter().filter(|option| glob(&option.xlator, "management")) {
         let wrong = |what| SettingsError(format!("--xlator-option: {what}"));
         draft.volfile_option(&option.key, &option.value).map_err(wrong)?;

@@ -261,3 +261,133 @@ fn online_text(online: bool) -> &'static str {
 fn truth(yes: bool) -> &'static str {
     if yes { "True" } else { "False" }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        Brick, Credentials, Layout, NodeId, OptionList, Status, VolumeId, VolumeName,
+    };
+    use crate::ops::{BrickDetail, Site};
+    use std::sync::Arc;
+
+    const ME: NodeId = NodeId(Uuid::from_u128(7));
+
+    fn plain() -> Volume {
+        let brick = Brick {
+            node: ME,
+            host: "node1".into(),
+            path: "/srv/b/d1".into(),
+            real_path: "/srv/b/d1".into(),
+            id: "v2-client-0".into(),
+            mount_dir: "/b/d1".into(),
+            fsid: 0,
+            decommissioned: false,
+            snap_status: 0,
+        };
+        Volume {
+            name: VolumeName::parse("v2").unwrap(),
+            id: VolumeId(Uuid::from_u128(5)),
+            layout: Layout::DISTRIBUTE,
+            status: Status::Started,
+            transport: Transport::Tcp,
+            bricks: vec![brick],
+            thin_arbiter: None,
+            options: OptionList::from_newest_first(vec![("nfs.disable".into(), "on".into())]),
+            credentials: Credentials { username: "u".into(), password: "p".into() },
+            version: 1,
+            op_version: 1,
+            client_op_version: 1,
+            quota_version: 0,
+            snap_max_hard_limit: 256,
+            restored_from_snap: Uuid::nil(),
+            start_epoch: 1,
+            task: None,
+        }
+    }
+
+    fn answers() -> Vec<Answered> {
+        let detail = BrickDetail { free: 5, total: 9, ..BrickDetail::default() };
+        let row = BrickStatus {
+            path: "/srv/b/d1".into(),
+            port: 50000,
+            pid: Some(9),
+            online: true,
+            detail: Some(detail),
+        };
+        let status = NodeStatus { bricks: vec![row], services: vec![] };
+        let question = Question::Status { volume: "v2".into(), detail: true };
+        let mut clients = Dict::new();
+        clients.set_int("clientcount", 1u32);
+        clients.set_str("client0.hostname", "127.0.0.1:49146");
+        for (key, value) in [("bytesread", 5156u64), ("byteswrite", 5820), ("opversion", 100000)] {
+            clients.set_int(format!("client0.{key}"), value);
+        }
+        let called = Question::BrickOp {
+            volume: "v2".into(),
+            path: "/srv/b/d1".into(),
+            procedure: 4,
+            name: String::new(),
+            input: vec![],
+        };
+        vec![
+            Answered { node: ME, question, answer: Answer::Status(status) },
+            Answered { node: ME, question: called, answer: Answer::Dict(clients.encode()) },
+        ]
+    }
+
+    /// As stock's daemon wrote it for such a volume, ids and numbers apart.
+    const WANT: &str = "[Global]\nMYUUID: 00000000-0000-0000-0000-000000000007\n\
+        op-version: 100000\n\n[Global options]\n\n[Peers]\n\n[Volumes]\nVolume1.name: v2\n\
+        Volume1.id: 00000000-0000-0000-0000-000000000005\nVolume1.type: Distribute\n\
+        Volume1.transport_type: tcp\nVolume1.status: Started\nVolume1.profile_enabled: 0\n\
+        Volume1.brickcount: 1\nVolume1.Brick1.path: node1:/srv/b/d1\n\
+        Volume1.Brick1.hostname: node1\nVolume1.Brick1.port: 50000\n\
+        Volume1.Brick1.rdma_port: 0\nVolume1.Brick1.port_registered: 1\n\
+        Volume1.Brick1.status: Started\nVolume1.Brick1.spacefree: 5Bytes\n\
+        Volume1.Brick1.spacetotal: 9Bytes\nVolume1.Brick1.client_count: 1\n\
+        Volume1.Brick1.Client1.hostname: 127.0.0.1:49146\n\
+        Volume1.Brick1.Client1.bytesread: 5156\nVolume1.Brick1.Client1.byteswrite: 5820\n\
+        Volume1.Brick1.Client1.opversion: 100000\nVolume1.snap_count: 0\n\
+        Volume1.stripe_count: 1\nVolume1.replica_count: 1\nVolume1.subvol_count: 1\n\
+        Volume1.arbiter_count: 0\nVolume1.disperse_count: 0\nVolume1.redundancy_count: 0\n\
+        Volume1.quorum_status: not_applicable\nVolume1.snapd_svc.online_status: Offline\n\
+        Volume1.snapd_svc.inited: True\n\
+        Volume1.rebalance.id: 00000000-0000-0000-0000-000000000000\n\
+        Volume1.rebalance.status: not_started\nVolume1.rebalance.failures: 0\n\
+        Volume1.rebalance.skipped: 0\nVolume1.rebalance.lookedup: 0\n\
+        Volume1.rebalance.files: 0\nVolume1.rebalance.data: 0Bytes\nVolume1.time_left: 0\n\
+        Volume1.shd_svc.online_status: Offline\nVolume1.shd_svc.inited: False\n\
+        Volume1.gsync_count: 0\nVolume1.options.nfs.disable: on\n\n\n[Services]\n\
+        svc1.name: bitd\nsvc1.online_status: Offline\n\nsvc2.name: scrub\n\
+        svc2.online_status: Offline\n\nsvc3.name: quotad\nsvc3.online_status: Offline\n\n\n\
+        [Misc]\nBase port: 49152\n";
+
+    #[test]
+    fn the_text_is_stocks() {
+        let mut view = View::alone(ME);
+        let volume = plain();
+        view.volumes.insert(volume.name.clone(), Arc::new(volume));
+        let site = Site {
+            workdir: "/w".into(),
+            rundir: "/r".into(),
+            logdir: "/l".into(),
+            bind_address: None,
+            address_family: None,
+            base_port: 49152,
+        };
+        let answers = answers();
+        let cx = Cx { view: &view, site: &site, answers: &answers, fresh: &[Uuid::nil(); 4] };
+        assert_eq!(state(&cx, true), WANT);
+        let client = |line: &&str| line.contains("lient");
+        let plain: Vec<&str> = WANT.lines().filter(|line| !client(line)).collect();
+        assert_eq!(state(&cx, false).lines().collect::<Vec<_>>(), plain);
+        let options = options(&view);
+        let mut lines = options.lines();
+        assert_eq!(lines.next(), Some("[Volume Options]"));
+        assert_eq!(lines.next(), Some("Volume1.name: v2"));
+        assert!(lines.next().unwrap().starts_with("Volume1.options.count: "));
+        assert_eq!(lines.next_back(), Some("Volume1.options.key1: cluster.lookup-unhashed"));
+        assert_eq!(lines.next_back(), Some("Volume1.options.value1: on (DEFAULT)"));
+    }
+}

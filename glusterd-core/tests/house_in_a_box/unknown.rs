@@ -33,15 +33,24 @@ fn check(case: &Case, states: &(Summary, Summary), faults: &[TxnFault], succeeds
 #[test]
 fn the_fate_of_a_change_is_found_out() {
     use TxnFault::{Refused, ReplyLost, RequestLost};
-    for case in CASES {
-        let (before, after, _) = undisturbed(case);
-        let states = (before, after);
-        check(case, &states, &[RequestLost], true);
-        check(case, &states, &[ReplyLost], true);
+    let lost: [&[TxnFault]; 5] = [
+        &[RequestLost],
+        &[ReplyLost],
         // The question about it is lost as well.
-        check(case, &states, &[ReplyLost, RequestLost], true);
-        check(case, &states, &[ReplyLost, ReplyLost], true);
-        check(case, &states, &[RequestLost, ReplyLost], true);
-        check(case, &states, &[Refused], false);
-    }
+        &[ReplyLost, RequestLost],
+        &[ReplyLost, ReplyLost],
+        &[RequestLost, ReplyLost],
+    ];
+    std::thread::scope(|scope| {
+        for cases in CASES.chunks(CASES.len().div_ceil(4)) {
+            scope.spawn(move || {
+                for case in cases {
+                    let (before, after, _) = undisturbed(case);
+                    let states = (before, after);
+                    lost.iter().for_each(|faults| check(case, &states, faults, true));
+                    check(case, &states, &[Refused], false);
+                }
+            });
+        }
+    });
 }
