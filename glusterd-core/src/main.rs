@@ -30,6 +30,10 @@ fn open(
                 Ok(backend_local::LocalStore::open(&local).await?.handle())
             }
             Some("local") => backend_local::LocalBackend.open(url, OpenOpts::default()).await,
+            #[cfg(feature = "etcd")]
+            Some("etcd") => backend_etcd::Etcd.open(url, OpenOpts::default()).await,
+            #[cfg(feature = "zookeeper")]
+            Some("zk") => backend_zk::ZooKeeper.open(url, OpenOpts::default()).await,
             _ => Err(coord_api::Error::none(coord_api::ErrorKind::Unsupported(
                 "this glusterd is built without a backend for that URL",
             ))),

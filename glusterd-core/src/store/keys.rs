@@ -64,7 +64,7 @@ impl Pool {
     }
 
     /// Changed by every change of the set of bricks: whoever checked the bricks of the whole pool
-    /// guards its change with this key's version. See docs/decisions/0001.
+    /// guards its change with this key's version. See docs/decisions/0004.
     pub fn bricks(self) -> Key {
         key(&CONFIG, &format!("{}.bricks", self.0))
     }
