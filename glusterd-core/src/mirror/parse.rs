@@ -235,7 +235,9 @@ pub fn peer(text: &str) -> Result<Peer, ParseError> {
         _ => PeerState::Befriended,
     };
     let hostnames = (1..).map_while(|at| lines.take(&format!("hostname{at}"))).map(str::to_owned);
-    let hostnames: Vec<String> = hostnames.collect();
+    let mut hostnames: Vec<String> = hostnames.collect();
+    // The key of files written before peers had several names.
+    hostnames.extend(lines.take("hostname").map(str::to_owned));
     if hostnames.is_empty() {
         return Err(ParseError::Missing("hostname1".to_owned()));
     }
