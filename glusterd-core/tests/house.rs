@@ -47,7 +47,6 @@ const TABLES: &[&str] = &["glusterd-core/src/options/table.rs"];
 /// Files over the limit that are to be split, and the length until then: they may shrink, not grow.
 const TO_BE_SPLIT: &[(&str, usize)] = &[
     ("coord-api/src/recipes/tenure.rs", 450),
-    ("glusterd-core/src/boot/settings.rs", 410),
     ("glusterd-core/src/cli/status.rs", 480),
 ];
 
