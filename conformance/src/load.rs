@@ -5,7 +5,9 @@ use crate::dice::Dice;
 use crate::history::{Answer, Call, What};
 use coord_api::{CoordinatorExt, Entry, Error, Key, Prefix, ReadOpts, Space, Txn, TxnOutcome};
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
 
 /// What one client does.
 #[derive(Clone, Debug)]
@@ -17,6 +19,33 @@ pub struct Load {
     pub keys: Vec<Key>,
     /// Where the marks go; one space for all clients of a run.
     pub marks: Space,
+    pub budget: Budget,
+}
+
+/// Calls that the clients of a run may make. Faults hand them out, so that some of each share meet
+/// the fault and some its end, on a backend of any speed.
+#[derive(Clone, Debug)]
+pub struct Budget(Arc<Semaphore>);
+
+impl Budget {
+    pub fn new(calls: usize) -> Self {
+        Budget(Arc::new(Semaphore::new(calls)))
+    }
+
+    pub fn grant(&self, calls: usize) {
+        self.0.add_permits(calls);
+    }
+
+    /// Returns when all granted calls have begun; each ends by its timeout.
+    pub async fn spent(&self) {
+        while self.0.available_permits() > 0 {
+            tokio::time::sleep(Duration::from_micros(500)).await;
+        }
+    }
+
+    async fn take(&self) {
+        self.0.acquire().await.expect("never closed").forget();
+    }
 }
 
 impl Load {
@@ -25,6 +54,7 @@ impl Load {
         let mut history = Vec::with_capacity(self.calls);
         let mut seen: HashMap<Key, Entry> = HashMap::new();
         for n in 0..self.calls {
+            self.budget.take().await;
             let begun = Instant::now();
             let what = if dice.chance(45) {
                 self.read(&client, &mut dice, &mut seen).await

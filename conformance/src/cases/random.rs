@@ -3,7 +3,7 @@
 use crate::case::{Client, cases, eventually, key, persistent};
 use crate::harness::Fault;
 use crate::history::{Call, Tally, check};
-use crate::load::{Load, marks};
+use crate::load::{Budget, Load, marks};
 use crate::{Ctx, Dice};
 use coord_api::mem::Mem;
 use coord_api::{
@@ -12,23 +12,25 @@ use coord_api::{
 };
 use std::time::Duration;
 
-/// Runs some clients while `disturb` goes on, heals, and checks the whole history.
+/// Runs some clients while `disturb` goes on and hands out their calls, heals, and checks the
+/// whole history.
 async fn run<F: Future<Output = Result<(), Error>>>(
     cx: &Ctx,
     calls: usize,
-    disturb: impl FnOnce(Ctx, Vec<usize>) -> F,
+    disturb: impl FnOnce(Ctx, Vec<usize>, Budget) -> F,
 ) -> Result<Tally, Error> {
     let (first, space) = cx.start().await?;
     let marked = persistent(&first, "marks").await?;
     let keys: Vec<Key> = (0..4).map(|i| key(&space, &format!("k{i}"))).collect();
     let mut tasks = Vec::new();
     let mut ids = Vec::new();
+    let budget = Budget::new(0);
     for n in 0..4 {
         let client = cx.open().await?;
         ids.push(client.id);
-        let (keys, marks) = (keys.clone(), marked.clone());
+        let (keys, marks, budget) = (keys.clone(), marked.clone(), budget.clone());
         let timeout = cx.timing.short / 4;
-        let load = Load { client: n, calls, timeout, keys, marks };
+        let load = Load { client: n, calls, timeout, keys, marks, budget };
         tasks.push(tokio::spawn(load.run(client, Dice::new(cx.seed.wrapping_add(n as u64)))));
     }
     let all = futures_util::future::join_all(tasks);
@@ -37,7 +39,11 @@ async fn run<F: Future<Output = Result<(), Error>>>(
             let done = all.await;
             done.into_iter().map(|h| h.expect("no panic")).collect::<Vec<_>>()
         },
-        disturb(cx.clone(), ids),
+        async {
+            let outcome = disturb(cx.clone(), ids, budget.clone()).await;
+            budget.grant(4 * calls);
+            outcome
+        },
     );
     disturbed?;
     cx.heal().await?;
@@ -58,14 +64,22 @@ fn meaningful(tally: Tally) {
     assert!(least.0 >= 20 && least.1 >= 5 && least.2 >= 20, "too little happened: {tally:?}");
 }
 
-/// Injects and heals at random, for as long as it makes sense beside the clients.
-async fn disturb(cx: Ctx, faults: Vec<Fault>, rounds: usize, pause: Duration) -> Result<(), Error> {
+/// Injects and heals, with some calls to make under each fault and after it.
+async fn disturb(
+    cx: Ctx,
+    faults: Vec<Fault>,
+    rounds: usize,
+    pause: Duration,
+    budget: Budget,
+) -> Result<(), Error> {
     let mut dice = Dice::new(cx.seed ^ 0xd157);
     for _ in 0..rounds {
-        tokio::time::sleep(pause).await;
         cx.inject(faults[dice.below(faults.len())].clone()).await?;
-        tokio::time::sleep(pause / 2).await;
+        budget.grant(12);
+        tokio::time::sleep(pause).await;
         cx.heal().await?;
+        budget.grant(12);
+        budget.spent().await;
     }
     Ok(())
 }
@@ -103,18 +117,18 @@ async fn contents(
 
 cases! { random;
     [T1 T2 T3 T9 T10 R2 R3 R5] fn histories_have_an_order(cx) {
-        let tally = run(&cx, 150, |_, _| async { Ok(()) }).await?;
+        let tally = run(&cx, 150, |_, _, _| async { Ok(()) }).await?;
         meaningful(tally);
         assert_eq!((tally.unknown_applied, tally.unknown_lost, tally.refused), (0, 0, 0));
     }
 
     [T2 X1 X2 X3 R2] needs [Proxy] fn histories_under_cuts_have_an_order(cx) {
-        let pause = cx.timing.short / 40;
-        let tally = run(&cx, 120, |cx, ids| async move {
+        let pause = cx.timing.short / 80;
+        let tally = run(&cx, 120, |cx, ids, budget| async move {
             let faults = ids.iter().flat_map(|id| {
                 [Fault::CutClient(*id), Fault::DropReplies(*id), Fault::BlackholeClient(*id)]
             });
-            disturb(cx, faults.collect(), 15, pause).await
+            disturb(cx, faults.collect(), 15, pause, budget).await
         })
         .await?;
         meaningful(tally);
@@ -123,9 +137,9 @@ cases! { random;
     }
 
     [T2 X2 R2 R12] needs [Kill Pause] fn histories_under_kills_and_pauses_have_an_order(cx) {
-        let pause = cx.timing.short / 20;
-        let tally = run(&cx, 120, |cx, _| async move {
-            disturb(cx, vec![Fault::KillServer(0), Fault::PauseServer(0)], 5, pause).await
+        let pause = cx.timing.short / 40;
+        let tally = run(&cx, 120, |cx, _, budget| async move {
+            disturb(cx, vec![Fault::KillServer(0), Fault::PauseServer(0)], 5, pause, budget).await
         })
         .await?;
         meaningful(tally);
