@@ -13,6 +13,10 @@ use zookeeper_client::{
     Stat, TlsOptions,
 };
 
+/// Entries in the crate's list for a server that is alone: pauses of a second at most in the first
+/// ten seconds of an outage, of four in the first half minute.
+const SINGLE: usize = 20;
+
 /// What a connection needs.
 #[derive(Clone, Debug)]
 pub(crate) struct Access {
@@ -185,9 +189,15 @@ pub(crate) fn newest(stat: &Stat) -> u64 {
 }
 
 /// The hosts from some place on, so that not all clients are on one server.
+///
+/// After a lost connection the crate tries all of a list, then pauses, each time twice as long: a
+/// server that was away for seven seconds is looked for again after thirteen. Within a list the
+/// pauses are short, so a single server is listed often. Not several ones: the crate shuffles the
+/// list, and could ask one that is frozen many times in a row.
 fn rotated(hosts: &[String]) -> Vec<String> {
     let start = uuid::Uuid::new_v4().as_u64_pair().0 as usize % hosts.len().max(1);
-    hosts.iter().cycle().skip(start).take(hosts.len()).cloned().collect()
+    let entries = if hosts.len() == 1 { SINGLE } else { hosts.len() };
+    hosts.iter().cycle().skip(start).take(entries).cloned().collect()
 }
 
 async fn reachable(access: &Access) -> bool {

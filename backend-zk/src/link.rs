@@ -13,6 +13,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 /// Session timeout of this client: nothing hangs on it but its own node.
 const TTL: Duration = Duration::from_secs(10);
+/// What a client gets to reconnect by itself before another one is tried beside it.
+const RECONNECT: Duration = Duration::from_secs(1);
 /// Between two attempts to connect.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// Barriers waiting for the one under way.
@@ -197,23 +199,31 @@ impl Driver {
     }
 }
 
-/// Replaces the client whenever its session has ended.
+/// Replaces the client whenever its session has ended, or it stays disconnected: its own attempts
+/// come ever more seldom, so it may be away as long again as the servers were.
 async fn keep_connected(link: &Link) {
     let mut pause = PAUSE.0;
     loop {
-        let conn = link.current.borrow().clone();
-        if let Some(conn) = conn.filter(|conn| !conn.is_over()) {
-            pause = PAUSE.0;
-            while !conn.disconnected().await.is_terminated() && conn.connected().await {}
-            continue;
+        let conn = link.current.borrow().clone().filter(|conn| !conn.is_over());
+        if let Some(conn) = &conn {
+            conn.disconnected().await;
+            if timeout(RECONNECT, conn.connected()).await == Ok(true) {
+                pause = PAUSE.0;
+                continue;
+            }
         }
-        let fresh = async {
-            let conn = Conn::open(&link.access, TTL).await?;
-            link.recognise(&conn).await?;
-            conn.settle(&link.access, &link.layout, "").await?;
-            Ok::<_, Error>(conn)
+        let back = async {
+            match &conn {
+                Some(conn) if conn.connected().await => {}
+                _ => std::future::pending().await,
+            }
         };
-        match fresh.await {
+        let fresh = tokio::select! {
+            biased;
+            () = back => continue,
+            fresh = fresh(link) => fresh,
+        };
+        match fresh {
             Ok(conn) => {
                 link.current.send_replace(Some(Arc::new(conn)));
             }
@@ -227,6 +237,13 @@ async fn keep_connected(link: &Link) {
             }
         }
     }
+}
+
+async fn fresh(link: &Link) -> Result<Conn> {
+    let conn = Conn::open(&link.access, TTL).await?;
+    link.recognise(&conn).await?;
+    conn.settle(&link.access, &link.layout, "").await?;
+    Ok(conn)
 }
 
 /// The first client of a handle, with the namespace's nodes still to be made.

@@ -20,6 +20,8 @@ const REQUEST_MAX: usize = 512 << 10;
 /// Attempts at a listing during which nothing is created or deleted, and at a read over lost
 /// connections.
 const ATTEMPTS: usize = 16;
+/// Attempts at a listing by two reads that agree; after that it is read under a watch.
+const TORN: usize = 4;
 
 impl Core {
     pub async fn get_many(&self, keys: &[Key], opts: ReadOpts) -> Result<Snapshot> {
@@ -81,7 +83,8 @@ impl Core {
             let fresh = self.fresh(opts.consistency, deadline).await;
             let result = match fresh {
                 Ok((conn, floor)) => {
-                    let page = self.page(&conn, prefix, after, limit, deadline).await;
+                    let calm = attempt <= TORN;
+                    let page = self.page(&conn, prefix, after, limit, calm, deadline).await;
                     page.map(|page| page.map(|(snapshot, more)| (snapshot.at_least(floor), more)))
                 }
                 Err(error) => Err(error),
@@ -157,13 +160,15 @@ impl Core {
         }
     }
 
-    /// One page; `None` when keys came or went between the two reads.
+    /// One page; `None` when keys came or went between the two reads, which is hoped not to happen
+    /// where it is `calm`.
     async fn page(
         &self,
         conn: &Arc<Conn>,
         prefix: &Prefix,
         after: Option<&Key>,
         limit: usize,
+        calm: bool,
         deadline: Instant,
     ) -> Result<Option<(Snapshot, bool)>> {
         let (mut keys, space) = self.keys(conn, prefix.space(), deadline).await?;
@@ -172,8 +177,8 @@ impl Core {
         keys.truncate(limit);
         let mut paths = vec![self.link.layout.space(prefix.space())];
         paths.extend(keys.iter().map(|key| self.link.layout.key(key)));
-        if request_bytes(&paths) > REQUEST_MAX {
-            // Too many for one state of one answer: read under a watch.
+        if !calm || request_bytes(&paths) > REQUEST_MAX {
+            // Too many for one state of one answer, or never twice the same: read under a watch.
             let (all, revision) = self.watched_snapshot(conn, prefix.space(), deadline).await?;
             let wanted = |key: &Key| prefix.matches(key) && after.is_none_or(|after| key > after);
             let mut entries: Vec<Entry> = all.into_values().filter(|e| wanted(&e.key)).collect();

@@ -112,6 +112,14 @@ impl Ctx {
         self.harness.inject(&fault).await
     }
 
+    /// Stops so many servers that nothing can be agreed on; with all of them, nobody answers.
+    pub async fn pause_servers(&self, servers: usize) -> Result<(), Error> {
+        for at in 0..servers {
+            self.inject(Fault::PauseServer(at)).await?;
+        }
+        Ok(())
+    }
+
     pub async fn heal(&self) -> Result<(), Error> {
         let faults = std::mem::take(&mut *self.faults.lock());
         for fault in faults {

@@ -127,7 +127,7 @@ cases! { error;
     [G2] needs [Pause] fn timeout_is_kept_frozen_server(cx) {
         let (client, _witness, space) = pair(&cx).await?;
         let k = key(&space, "k");
-        cx.inject(Fault::PauseServer(0)).await?;
+        cx.pause_servers(cx.servers()).await?;
         let asked = Duration::from_millis(300);
         for write in [true, false] {
             let begun = Instant::now();

@@ -13,10 +13,11 @@ use coord_api::{
 use std::time::Duration;
 
 /// Runs some clients while `disturb` goes on and hands out their calls, heals, and checks the
-/// whole history.
+/// whole history. `timeout` is each call's own.
 async fn run<F: Future<Output = Result<(), Error>>>(
     cx: &Ctx,
     calls: usize,
+    timeout: Duration,
     disturb: impl FnOnce(Ctx, Vec<usize>, Budget) -> F,
 ) -> Result<Tally, Error> {
     let (first, space) = cx.start().await?;
@@ -29,7 +30,6 @@ async fn run<F: Future<Output = Result<(), Error>>>(
         let client = cx.open().await?;
         ids.push(client.id);
         let (keys, marks, budget) = (keys.clone(), marked.clone(), budget.clone());
-        let timeout = cx.timing.short / 4;
         let load = Load { client: n, calls, timeout, keys, marks, budget };
         tasks.push(tokio::spawn(load.run(client, Dice::new(cx.seed.wrapping_add(n as u64)))));
     }
@@ -117,14 +117,14 @@ async fn contents(
 
 cases! { random;
     [T1 T2 T3 T9 T10 R2 R3 R5] fn histories_have_an_order(cx) {
-        let tally = run(&cx, 150, |_, _, _| async { Ok(()) }).await?;
+        let tally = run(&cx, 150, cx.timing.request, |_, _, _| async { Ok(()) }).await?;
         meaningful(tally);
         assert_eq!((tally.unknown_applied, tally.unknown_lost, tally.refused), (0, 0, 0));
     }
 
     [T2 X1 X2 X3 R2] needs [Proxy] fn histories_under_cuts_have_an_order(cx) {
         let pause = cx.timing.short / 80;
-        let tally = run(&cx, 120, |cx, ids, budget| async move {
+        let tally = run(&cx, 120, cx.timing.short / 4, |cx, ids, budget| async move {
             let faults = ids.iter().flat_map(|id| {
                 [Fault::CutClient(*id), Fault::DropReplies(*id), Fault::BlackholeClient(*id)]
             });
@@ -138,8 +138,9 @@ cases! { random;
 
     [T2 X2 R2 R12] needs [Kill Pause] fn histories_under_kills_and_pauses_have_an_order(cx) {
         let pause = cx.timing.short / 40;
-        let tally = run(&cx, 120, |cx, _, budget| async move {
-            disturb(cx, vec![Fault::KillServer(0), Fault::PauseServer(0)], 5, pause, budget).await
+        let tally = run(&cx, 120, cx.timing.short / 4, |cx, _, budget| async move {
+            let faults = (0..cx.servers()).flat_map(|at| [Fault::KillServer(at), Fault::PauseServer(at)]);
+            disturb(cx, faults.collect(), 5, pause, budget).await
         })
         .await?;
         meaningful(tally);
@@ -177,9 +178,9 @@ cases! { random;
         let (client, space) = cx.start().await?;
         let moved = (client.clone(), space.clone());
         let writer = tokio::spawn(async move { append(moved.0, moved.1, 60).await });
-        for _ in 0..4 {
+        for i in 0..4 {
             tokio::time::sleep(cx.timing.short / 40).await;
-            cx.inject(Fault::KillServer(0)).await?;
+            cx.inject(Fault::KillServer(i % cx.servers())).await?;
             cx.heal().await?;
         }
         let sure = writer.await.expect("no panic");

@@ -175,8 +175,11 @@ cases! { session;
         let plain = crate::case::persistent(&holder, "conf").await?;
         let (k, p) = (announce(&session, &space, 0).await?, key(&plain, "p"));
         cx.inject(Fault::SessionExpiry(session.id())).await?;
-        refused(session.txn(Txn::new().put(&p, "v")).await, ErrorKind::SessionLost);
-        refused(session.txn(Txn::new().put_ephemeral(&k, "v")).await, ErrorKind::SessionLost);
+        for txn in [Txn::new().put(&p, "v"), Txn::new().put_ephemeral(&k, "v")] {
+            // The end may not be known here yet: a connection lost on the way leaves a doubt.
+            let Err(error) = session.txn(txn).await else { panic!("T15: committed") };
+            assert!(error.kind == ErrorKind::SessionLost || error.is_unknown(), "{error}");
+        }
         becomes_lost(&session, session.ttl() + cx.timing.short).await;
         refused(session.confirm().await, ErrorKind::SessionLost);
         refused(session.txn(Txn::new().put(&p, "v")).await, ErrorKind::SessionLost);
@@ -334,7 +337,7 @@ cases! { session;
     [S17] needs [Pause] fn confirm_fails_without_quorum(cx) {
         let (_holder, _witness, _space, session) = start(&cx).await?;
         session.confirm().await?;
-        cx.inject(Fault::PauseServer(0)).await?;
+        cx.pause_servers(cx.servers() / 2 + 1).await?;
         let answer = session.confirm().await;
         cx.heal().await?;
         let Err(error) = answer else { panic!("S17: confirmed by nobody") };
