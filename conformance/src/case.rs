@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// One named claim about every backend.
@@ -150,8 +150,17 @@ impl Ctx {
     }
 }
 
+/// How much longer than on a quiet machine everything may take: `CONFORMANCE_SLACK`, else 4. A factor
+/// on limits alone, so that it costs nothing but the time of a failing run.
+fn slack() -> u32 {
+    static SLACK: OnceLock<u32> = OnceLock::new();
+    let given = || std::env::var("CONFORMANCE_SLACK").ok()?.parse().ok();
+    *SLACK.get_or_init(|| given().unwrap_or(4).max(1))
+}
+
 /// Runs a future that must end in time.
 pub async fn within<T>(limit: Duration, what: &str, future: impl Future<Output = T>) -> T {
+    let limit = limit * slack();
     match tokio::time::timeout(limit, future).await {
         Ok(value) => value,
         Err(_) => panic!("{what}: not within {limit:?}"),
@@ -164,6 +173,7 @@ pub async fn eventually<F: Future<Output = bool>>(
     what: &str,
     mut holds: impl FnMut() -> F,
 ) {
+    let limit = limit * slack();
     let deadline = Instant::now() + limit;
     while !holds().await {
         assert!(Instant::now() < deadline, "{what}: not within {limit:?}");

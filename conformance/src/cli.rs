@@ -1,6 +1,7 @@
 //! The `conformance` command: run, soak, bench and list, on any URL a given backend opens.
 
 use crate::harness::{Fault, Harness, Hooks, Timing};
+use crate::report::{Done, Files, report};
 use crate::run::{Outcome, Runner};
 use crate::{Case, bench, statements};
 use async_trait::async_trait;
@@ -36,6 +37,9 @@ enum What {
         /// Writes all outcomes as JSON.
         #[arg(long)]
         json: Option<std::path::PathBuf>,
+        /// Writes all outcomes as JUnit XML.
+        #[arg(long)]
+        junit: Option<std::path::PathBuf>,
         /// TTL of the sessions, in seconds.
         #[arg(long, default_value_t = 6.0)]
         ttl: f64,
@@ -43,9 +47,9 @@ enum What {
     /// Repeats the random families with new seeds.
     Soak {
         url: String,
-        /// Seconds.
-        #[arg(long, default_value_t = 600)]
-        time: u64,
+        /// How long: seconds, or a number with s, m or h.
+        #[arg(long = "for", default_value = "10m", value_parser = duration)]
+        time: Duration,
     },
     /// Measures the services side by side on this machine.
     Bench { urls: Vec<String> },
@@ -76,13 +80,14 @@ pub fn cli(backends: Vec<Box<dyn Backend>>) -> ExitCode {
             ExitCode::SUCCESS
         }
         What::List { statements: true } => list_statements(),
-        What::Run { url, filter, hooks_cmd, seed, json, ttl } => {
+        What::Run { url, filter, hooks_cmd, seed, json, junit, ttl } => {
             let timing =
                 Timing { ttl: Duration::from_secs_f64(ttl.clamp(0.05, 60.0)), ..Timing::default() };
             let harness = UrlHarness { backends, url, hooks_cmd, timing };
             let runner = Runner::new(Arc::new(harness), seed.unwrap_or_else(crate::seed));
             let cases: Vec<_> = crate::registry().filter(|c| c.name.contains(&filter)).collect();
-            report(&run_all(&runner, &cases), json.as_deref())
+            let files = Files { json: json.as_deref(), junit: junit.as_deref() };
+            report(&run_all(&runner, &cases), &files)
         }
         What::Soak { url, time } => {
             soak(UrlHarness { backends, url, hooks_cmd: None, timing: Timing::default() }, time)
@@ -107,7 +112,7 @@ fn list_statements() -> ExitCode {
 }
 
 /// Runs side by side; outcomes in the order of the cases.
-fn run_all(runner: &Runner, cases: &[&'static Case]) -> Vec<(&'static Case, Outcome)> {
+fn run_all(runner: &Runner, cases: &[&'static Case]) -> Vec<Done> {
     let next = AtomicUsize::new(0);
     let done = parking_lot::Mutex::new(Vec::new());
     std::thread::scope(|scope| {
@@ -116,62 +121,49 @@ fn run_all(runner: &Runner, cases: &[&'static Case]) -> Vec<(&'static Case, Outc
                 while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let begun = Instant::now();
                     let outcome = runner.run(case);
+                    let took = begun.elapsed();
                     let word = match &outcome {
                         Outcome::Passed => "ok".to_owned(),
                         Outcome::Failed(why) => format!("FAILED: {why}"),
                         Outcome::Skipped(why) => format!("skipped, {why}"),
                     };
-                    println!("{:<52} {:>6.2} s  {word}", case.name, begun.elapsed().as_secs_f64());
-                    done.lock().push((*case, outcome));
+                    println!("{:<52} {:>6.2} s  {word}", case.name, took.as_secs_f64());
+                    done.lock().push(Done { case, outcome, took });
                 }
             });
         }
     });
     let mut done = done.into_inner();
-    done.sort_by_key(|(case, _)| case.name);
+    done.sort_by_key(|done| done.case.name);
     done
 }
 
-fn report(done: &[(&'static Case, Outcome)], json: Option<&std::path::Path>) -> ExitCode {
-    let count = |is: fn(&Outcome) -> bool| done.iter().filter(|(_, o)| is(o)).count();
-    let failed = count(|o| matches!(o, Outcome::Failed(_)));
-    let skipped = count(|o| matches!(o, Outcome::Skipped(_)));
-    println!("{} passed, {failed} failed, {skipped} skipped", done.len() - failed - skipped);
-    if let Some(path) = json {
-        let rows: Vec<_> = done.iter().map(|(case, outcome)| row(case, outcome)).collect();
-        let text = serde_json::to_string_pretty(&rows).expect("plain values serialize");
-        if let Err(error) = std::fs::write(path, text) {
-            eprintln!("{}: {error}", path.display());
-            return ExitCode::from(2);
-        }
-    }
-    match (failed, skipped) {
-        (0, 0) => ExitCode::SUCCESS,
-        (0, _) => ExitCode::from(3),
-        _ => ExitCode::FAILURE,
-    }
-}
-
-fn row(case: &Case, outcome: &Outcome) -> serde_json::Value {
-    let (word, why) = match outcome {
-        Outcome::Passed => ("passed", None),
-        Outcome::Failed(why) => ("failed", Some(why)),
-        Outcome::Skipped(why) => ("skipped", Some(why)),
+/// `90`, `90s`, `15m`, `1h`.
+fn duration(text: &str) -> std::result::Result<Duration, String> {
+    let (number, factor) = match text.strip_suffix(['s', 'm', 'h']) {
+        Some(number) if text.ends_with('m') => (number, 60),
+        Some(number) if text.ends_with('h') => (number, 3600),
+        Some(number) => (number, 1),
+        None => (text, 1),
     };
-    let statements = case.statements;
-    serde_json::json!({ "case": case.name, "statements": statements, "outcome": word, "why": why })
+    let seconds = number.parse::<u32>().map_err(|_| "a number with s, m or h".to_owned())?;
+    Ok(Duration::from_secs(u64::from(seconds) * factor))
 }
 
-fn soak(harness: UrlHarness, time_s: u64) -> ExitCode {
-    let (harness, end) = (Arc::new(harness), Instant::now() + Duration::from_secs(time_s));
+fn soak(harness: UrlHarness, time: Duration) -> ExitCode {
+    let (harness, end) = (Arc::new(harness), Instant::now() + time);
     let cases: Vec<_> = crate::registry().filter(|c| c.name.starts_with("random::")).collect();
     let mut round = 0;
     while Instant::now() < end {
         let runner = Runner::new(harness.clone(), crate::seed());
         for case in &cases {
-            if let Outcome::Failed(why) = runner.run(case) {
-                eprintln!("round {round}: {}: {why}", case.name);
-                return ExitCode::FAILURE;
+            match runner.run(case) {
+                Outcome::Failed(why) => {
+                    eprintln!("round {round}: {}: {why}", case.name);
+                    return ExitCode::FAILURE;
+                }
+                Outcome::Skipped(why) if round == 0 => println!("{}: skipped, {why}", case.name),
+                _ => {}
             }
         }
         round += 1;
@@ -302,5 +294,19 @@ mod tests {
         check(Fault::KillServer(2), "heal kill 2");
         check(Fault::ClockStep(0, -5), "heal clock 0 -5");
         check(Fault::Compact, "heal compact");
+    }
+
+    #[test]
+    fn how_long() {
+        let check = |text, seconds: Option<u64>| {
+            assert_eq!(duration(text).ok(), seconds.map(Duration::from_secs), "{text}");
+        };
+        check("90", Some(90));
+        check("90s", Some(90));
+        check("15m", Some(900));
+        check("1h", Some(3600));
+        check("h", None);
+        check("1d", None);
+        check("-1", None);
     }
 }

@@ -119,6 +119,8 @@ pub enum Need {
     Clock,
     Wipe,
     ThreeServers,
+    /// It keeps the whole service busy, which would make others late.
+    Alone,
 }
 
 impl Need {
@@ -133,10 +135,11 @@ impl Need {
             Need::Clock => hooks.clock,
             Need::Wipe => hooks.wipe,
             Need::ThreeServers => hooks.servers >= 3,
+            Need::Alone => true,
         }
     }
 
-    /// Its fault is felt by every client of the cluster, so the case runs alone.
+    /// Felt by every client of the cluster, so the case runs alone.
     pub fn is_global(self) -> bool {
         !matches!(self, Need::Proxy | Need::Expire | Need::ThreeServers)
     }

@@ -16,6 +16,7 @@ mod load;
 mod mem;
 mod process;
 mod proxy;
+mod report;
 mod run;
 pub mod servers;
 pub mod statements;

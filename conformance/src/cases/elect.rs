@@ -322,7 +322,7 @@ cases! { elect;
         assert!(!lead.is_valid(), "E9: for ever");
     }
 
-    [E12 E4] fn hundred_candidates(cx) {
+    [E12 E4] needs [Alone] fn hundred_candidates(cx) {
         let one = candidate(&cx).await?;
         let (election, turns) = (one.election.clone(), Arc::new(AtomicUsize::new(0)));
         let tasks = (0..100).map(|_| {

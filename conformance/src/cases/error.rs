@@ -192,7 +192,7 @@ cases! { error;
     }
 
     /// More at once than any window, and nothing hangs.
-    [X8 G1] fn overload_is_bounded(cx) {
+    [X8 G1] needs [Alone] fn overload_is_bounded(cx) {
         let (client, space) = cx.start().await?;
         let calls = (0..2000).map(|i| {
             let (client, k) = (client.clone(), key(&space, &format!("k{}", i % 50)));

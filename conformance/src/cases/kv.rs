@@ -269,7 +269,7 @@ cases! { kv;
         session.close().await?;
     }
 
-    [R13] fn list_10000_keys(cx) {
+    [R13] needs [Alone] fn list_10000_keys(cx) {
         let (client, space) = cx.start().await?;
         fill(&client, &space, 10_000, 100).await?;
         let limit = cx.timing.request;

@@ -34,7 +34,7 @@ async fn acquire(cx: &Ctx, lock: &Lock) -> Result<LockGuard, Error> {
 }
 
 cases! { lock;
-    [L1] fn mutual_exclusion_50_tasks(cx) {
+    [L1] needs [Alone] fn mutual_exclusion_50_tasks(cx) {
         let locks = [lock(&cx, "l").await?, lock(&cx, "l").await?, lock(&cx, "l").await?];
         let (inside, turns) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let tasks = (0..50).map(|i| {

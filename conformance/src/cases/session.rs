@@ -357,7 +357,7 @@ cases! { session;
         }
     }
 
-    [S6] needs [Proxy] fn hundred_sessions_die_together(cx) {
+    [S6] needs [Proxy Alone] fn hundred_sessions_die_together(cx) {
         let (holder, witness) = (cx.open().await?, cx.open().await?);
         let space = ephemeral(&witness, "alive").await?;
         let mut sessions = Vec::new();
@@ -373,7 +373,7 @@ cases! { session;
         fold.until("all gone", |f| f.state.is_empty()).await;
     }
 
-    [S6 S7] fn thousand_keys_one_session(cx) {
+    [S6 S7] needs [Alone] fn thousand_keys_one_session(cx) {
         let (_holder, witness, space, session) = start(&cx).await?;
         for from in (0..1000).step_by(100) {
             let names = (from..from + 100).map(|n| Key::ephemeral(&space, "n", session.id(), n));
