@@ -15,6 +15,7 @@ mod follow;
 mod handle;
 mod layout;
 mod pool;
+mod pulse;
 mod read;
 mod session;
 mod txn;

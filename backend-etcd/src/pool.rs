@@ -7,6 +7,7 @@
 //! everything that runs on the connection.
 
 use crate::fault::Fault;
+use crate::pulse::{Heard, pulse};
 use coord_api::{Error, ErrorKind, Health, Result};
 use etcd_client::{Client, ConnectOptions, GetOptions};
 use parking_lot::Mutex;
@@ -52,6 +53,7 @@ pub(crate) struct Line {
     pub local: Client,
     broken: watch::Sender<bool>,
     pulse: AbortHandle,
+    heard: Heard,
 }
 
 /// What a call is, for the decision whether to repeat it.
@@ -202,6 +204,9 @@ impl Pool {
             () = line.broken() => Err(Fault::silence()),
             () = sleep_until(until) => Err(Fault::timeout()),
         };
+        if result.is_ok() && kind != Kind::Local {
+            line.heard.again();
+        }
         result.map_err(|fault| (Some(line), fault))
     }
 
@@ -315,11 +320,11 @@ impl Line {
             }
         };
         let (leading, local) = (open(true).await?, open(false).await?);
-        let broken = watch::Sender::new(false);
+        let (broken, heard) = (watch::Sender::new(false), Heard::now());
         let key = access.pulse_key.clone();
-        let pulse =
-            runtime.spawn(beat(leading.clone(), key, access.detect, broken.clone())).abort_handle();
-        Ok(Arc::new(Line { at, leading, local, broken, pulse }))
+        let pulse = pulse(leading.clone(), key, access.detect, broken.clone(), heard.clone());
+        let pulse = runtime.spawn(pulse).abort_handle();
+        Ok(Arc::new(Line { at, leading, local, broken, pulse, heard }))
     }
 
     /// Completes when the server has fallen silent or the connection has ended.
@@ -343,27 +348,6 @@ impl Line {
 impl Drop for Line {
     fn drop(&mut self) {
         self.pulse.abort();
-    }
-}
-
-/// Reads a little, again and again; any answer of the server is a sign of life.
-async fn beat(mut client: Client, key: String, detect: Duration, broken: watch::Sender<bool>) {
-    loop {
-        sleep(detect / 4).await;
-        let options = GetOptions::new().with_count_only().with_serializable();
-        let answer = timeout(detect * 3 / 5, client.get(key.clone(), Some(options))).await;
-        let dead = match answer {
-            Err(_) => true,
-            Ok(Ok(_)) => false,
-            Ok(Err(etcd_client::Error::GRpcStatus(status))) => {
-                std::error::Error::source(&status).is_some()
-            }
-            Ok(Err(_)) => true,
-        };
-        if dead {
-            broken.send_replace(true);
-            return;
-        }
     }
 }
 
