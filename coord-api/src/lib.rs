@@ -13,6 +13,7 @@ mod entry;
 mod error;
 mod feed;
 mod hub;
+mod late;
 pub mod mem;
 mod names;
 mod recipes;
@@ -28,6 +29,7 @@ pub use entry::{Consistency, Entry, ReadOpts, Revision, Snapshot, Version};
 pub use error::{Effect, Error, ErrorKind, Retry};
 pub use feed::{Feed, FeedStream, Signal, feed};
 pub use hub::{Hub, Ticket, Wants};
+pub use late::late;
 pub use names::{Key, Prefix, Space, SpaceKind, escape, unescape};
 pub use recipes::{
     Election, Follow, Freshness, HolderLoss, Image, LeaderView, Leadership, Lock, LockGuard,

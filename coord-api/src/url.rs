@@ -33,7 +33,8 @@ pub struct TlsFiles {
     pub identity: Option<(String, String)>,
 }
 
-/// What the parameter `credentials` names, read: a file with the one line `USER:PASSWORD`.
+/// What `credentials` names, read: a file with the one line `USER:PASSWORD`; or `user` and what
+/// `password` names: a file whose first line it is.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     pub user: String,
@@ -42,7 +43,8 @@ pub struct Credentials {
 
 impl ServiceUrl {
     /// Parameters every backend knows.
-    const PARAMETERS: &'static [&'static str] = &["ca", "cert", "key", "credentials"];
+    const PARAMETERS: &'static [&'static str] =
+        &["ca", "cert", "key", "credentials", "user", "password"];
 
     /// # Errors
     /// `Unsupported`, naming what is wrong; unknown parameters are refused.
@@ -85,9 +87,15 @@ impl ServiceUrl {
     }
 
     /// # Errors
-    /// `Unauthenticated` if the file cannot be read or is not `USER:PASSWORD`.
+    /// `Unauthenticated` if the file cannot be read, is not `USER:PASSWORD` or holds no password;
+    /// `Unsupported` for a user without a password's file or the reverse.
     pub fn credentials(&self) -> Result<Option<Credentials>> {
-        let Some(path) = self.query.get("credentials") else { return Ok(None) };
+        let path = match (self.query.get("user"), self.query.get("password")) {
+            (None, None) => self.query.get("credentials"),
+            (Some(user), Some(path)) => return password(user, path).map(Some),
+            _ => return Err(bad("user and password must be named together")),
+        };
+        let Some(path) = path else { return Ok(None) };
         let refuse = |why: String| {
             Error::none(ErrorKind::Unauthenticated).because(format_args!("{path}: {why}"))
         };
@@ -132,9 +140,22 @@ fn legal_segment(segment: &str) -> Result<String> {
 fn parameter(pair: &str) -> Result<(String, String)> {
     let (name, value) = pair.split_once('=').ok_or_else(|| bad("a parameter is NAME=VALUE"))?;
     if !ServiceUrl::PARAMETERS.contains(&name) {
-        return Err(bad("the parameters are ca, cert, key and credentials"));
+        return Err(bad("the parameters are ca, cert, key, credentials, user and password"));
     }
     Ok((name.to_owned(), value.to_owned()))
+}
+
+fn password(user: &str, path: &str) -> Result<Credentials> {
+    let refuse = |why: String| {
+        Error::none(ErrorKind::Unauthenticated).because(format_args!("{path}: {why}"))
+    };
+    let text = read_file(path).map_err(|error| refuse(error.to_string()))?;
+    match text.lines().next() {
+        Some(line) if !line.is_empty() => {
+            Ok(Credentials { user: user.to_owned(), password: line.to_owned() })
+        }
+        _ => Err(refuse("no password in the first line".into())),
+    }
 }
 
 fn read_file(path: &str) -> io::Result<String> {
@@ -209,5 +230,22 @@ mod tests {
         assert!(tls("cert=/dev/null&key=/dev/null").is_err());
         assert!(tls("ca=/dev/null&cert=/dev/null").is_err());
         assert!(tls("ca=/dev/null&cert=/dev/null&key=/dev/null").unwrap().is_some());
+    }
+
+    #[test]
+    fn a_user_and_where_the_password_is() {
+        let file = std::env::temp_dir().join(format!("password-{}", uuid::Uuid::new_v4()));
+        fs::write(&file, "secret\nmore\n").unwrap();
+        let url = |query: &str| ServiceUrl::parse(&format!("etcd://h?{query}"), 1).unwrap();
+        let found = url(&format!("user=u&password={}", file.display())).credentials();
+        fs::write(&file, "").unwrap();
+        let empty = url(&format!("user=u&password={}", file.display())).credentials();
+        fs::remove_file(&file).unwrap();
+        let found = found.unwrap().unwrap();
+        assert_eq!((found.user.as_str(), found.password.as_str()), ("u", "secret"));
+        assert!(empty.is_err());
+        assert!(url("user=u").credentials().is_err());
+        assert!(url("password=/dev/null").credentials().is_err());
+        assert_eq!(url("").credentials(), Ok(None));
     }
 }

@@ -4,24 +4,29 @@ use coord_api::{Backend, Coordinator, OpenOpts};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use glusterd_core::boot::Settings;
+use glusterd_core::daemon;
 use glusterd_core::membership::Identity;
 use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
-    glusterd_core::boot::start(&words, |settings, lifecycle| {
-        glusterd_core::daemon::run(settings, lifecycle, open)
-    })
+    glusterd_core::boot::start(&words, |settings, lifecycle| daemon::run(settings, lifecycle, open))
 }
+
+/// A start does not wait longer for a service on the network: the mirror serves meanwhile.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 fn open(
     settings: Settings,
     identity: Identity,
 ) -> BoxFuture<'static, coord_api::Result<Arc<dyn Coordinator>>> {
     async move {
-        let url = &settings.coordinator.url;
+        let url = daemon::address(&settings.coordinator)?;
+        let connect_timeout = Duration::from_secs(settings.coordinator.connect_timeout_s.into());
+        let opts = OpenOpts { connect_timeout, ..OpenOpts::default() };
         match url.split(':').next() {
             _ if url == "local:" => {
                 let mut local =
@@ -29,11 +34,11 @@ fn open(
                 local.name = identity.node.to_string();
                 Ok(backend_local::LocalStore::open(&local).await?.handle())
             }
-            Some("local") => backend_local::LocalBackend.open(url, OpenOpts::default()).await,
+            Some("local") => backend_local::LocalBackend.open(&url, opts).await,
             #[cfg(feature = "etcd")]
-            Some("etcd") => backend_etcd::Etcd.open(url, OpenOpts::default()).await,
+            Some("etcd") => coord_api::late(backend_etcd::Etcd, url, opts, PATIENCE).await,
             #[cfg(feature = "zookeeper")]
-            Some("zk") => backend_zk::ZooKeeper.open(url, OpenOpts::default()).await,
+            Some("zk") => coord_api::late(backend_zk::ZooKeeper, url, opts, PATIENCE).await,
             _ => Err(coord_api::Error::none(coord_api::ErrorKind::Unsupported(
                 "this glusterd is built without a backend for that URL",
             ))),

@@ -68,7 +68,7 @@ pub struct CoordinatorSettings {
     pub tls_cert_file: Option<PathBuf>,
     pub tls_key_file: Option<PathBuf>,
     pub user: Option<String>,
-    /// Read with [`super::Secret::read`] when connecting.
+    /// Read when connecting; its first line counts.
     pub password_file: Option<PathBuf>,
     pub session_ttl_s: u32,
     pub connect_timeout_s: u32,

@@ -7,22 +7,26 @@ use crate::boot::{self, Settings};
 use crate::host::{HookQueue, Host};
 use crate::membership::Identity;
 use crate::mirror::Mirror;
-use crate::model::OP_VERSION_MAX;
+use crate::model::{OP_VERSION_MAX, VolumeName};
 use crate::ops::{Clients, Converger, Engine, LocalNode, Marks, Processes, Site};
 use crate::rpc::Xdr;
 use crate::rpc::callback::{CallbackProc, StatedumpReq};
 use crate::serve::Connections;
 use crate::serve::specs::MirrorSpecs;
-use crate::store::{Edit, Sight, Store, View};
+use crate::store::{CommitError, Edit, Sight, Store, View};
 use crate::supervise::ports::Ports;
 use crate::supervise::{self, Lines, Supervisor};
-use coord_api::Coordinator;
+use coord_api::{Coordinator, Health, Retry};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// A small local store answers in milliseconds; a distant one may take longer than a start should.
 const FIRST_VIEW: Duration = Duration::from_secs(10);
+/// Out of reach for so long, the coordination service is not waited for any more.
+const AWAY: Duration = Duration::from_millis(500);
+/// Between attempts to take over what is on disk.
+const RETRY: Duration = Duration::from_secs(1);
 /// Records taken over in one change, well below the limits of every coordinator.
 const EDITS_AT_ONCE: usize = 20;
 /// Reports of rebalance processes that may wait for whoever keeps tasks.
@@ -48,6 +52,8 @@ pub struct House {
     pub processes: Arc<dyn Processes>,
     pub ports: Ports,
     pub specs: Arc<MirrorSpecs>,
+    /// Whether the pool agrees with what an administrator changed on disk while the daemon was down.
+    pub settled: watch::Receiver<bool>,
 }
 
 impl House {
@@ -80,7 +86,7 @@ impl House {
         let marks = Arc::new(Marks::new(host.clone()));
         let engine = engine(settings, &host, &store, &processes, &converger, &connections, &marks);
         let notes = marks.left_over().await;
-        settle_pool(&store, &identity, &loaded.view).await;
+        let settled = settle(&store, identity, loaded.view).await;
         tokio::spawn(marks.sweep(store.clone(), notes));
         let (reports, _unread) = mpsc::channel(REPORTS_MAX);
         let view = {
@@ -88,7 +94,7 @@ impl House {
             Arc::new(move || store.view())
         };
         let specs = Arc::new(MirrorSpecs::new(view, host, reports));
-        Ok(House { store, converger, engine, connections, processes, ports, specs })
+        Ok(House { store, converger, engine, connections, processes, ports, specs, settled })
     }
 }
 
@@ -122,36 +128,86 @@ fn engine(
     Arc::new(Engine::new(store.clone(), Arc::new(node), site))
 }
 
-/// Waits for the first image and makes the pool agree with what an administrator changed on disk
-/// while the daemon was down: a configuration of stock's daemon, or another op-version.
-async fn settle_pool(store: &Arc<Store>, identity: &Identity, on_disk: &View) {
-    let Some(mut sight) = store.wait_for(coord_api::Revision(0), FIRST_VIEW).await else {
+/// Begins to settle the pool and waits until that is done, unless the coordination service is not
+/// there: then the last known configuration is served meanwhile.
+async fn settle(store: &Arc<Store>, identity: Identity, on_disk: View) -> watch::Receiver<bool> {
+    let (done, mut settled) = watch::channel(false);
+    let task = store.clone();
+    tokio::spawn(async move {
+        let health = task.coordinator().health();
+        while !settle_pool(&task, &identity, &on_disk).await {
+            if *health.borrow() == Health::Closed {
+                return;
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+        done.send_replace(true);
+    });
+    let is_settled = tokio::select! {
+        biased;
+        done = settled.wait_for(|settled| *settled) => done.is_ok(),
+        () = away(store.coordinator().health()) => false,
+        () = tokio::time::sleep(FIRST_VIEW) => false,
+    };
+    if !is_settled {
         tracing::warn!("the coordination service has not answered; serving the last known state");
-        return;
+    }
+    settled
+}
+
+/// Completes when the coordination service is out of reach for longer than a moment.
+async fn away(mut health: watch::Receiver<Health>) {
+    let is_away = |health: &Health| matches!(health, Health::Unreachable { .. });
+    loop {
+        if health.wait_for(is_away).await.is_err() {
+            return;
+        }
+        let back = health.wait_for(|health| !is_away(health));
+        if tokio::time::timeout(AWAY, back).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Waits for the first image and makes the pool agree with what an administrator changed on disk
+/// while the daemon was down: a configuration of stock's daemon, or another op-version. False if it has
+/// to be tried again.
+async fn settle_pool(store: &Arc<Store>, identity: &Identity, on_disk: &View) -> bool {
+    let Some(mut sight) = store.wait_for(coord_api::Revision(0), FIRST_VIEW).await else {
+        return false;
     };
     let edits = takeover(&sight, identity, on_disk);
     for some in edits.chunks(EDITS_AT_ONCE) {
         match store.commit(&sight, some).await {
             Ok(revision) => match store.wait_for(revision, FIRST_VIEW).await {
                 Some(newer) => sight = newer,
-                None => return tracing::error!("the image does not follow its own changes"),
+                None => return false,
             },
+            Err(CommitError::Refused(error)) if error.retry() != Retry::SameHandle => {
+                tracing::error!(%error, "the configuration on disk was not taken over");
+                return true;
+            }
             Err(error) => {
-                return tracing::error!(%error, "the configuration on disk was not taken over");
+                tracing::warn!(%error, "the configuration on disk is not taken over yet");
+                return false;
             }
         }
     }
+    true
 }
 
-/// What the files say that the pool does not know yet. Only a pool without any record takes over
-/// volumes and peers; later the pool is right and the files follow.
+/// What the files say that the pool does not know yet. Only a pool without its global record, which
+/// is written last, takes over volumes and peers; later the pool is right and the files follow.
 fn takeover(sight: &Sight, identity: &Identity, on_disk: &View) -> Vec<Edit> {
     let mut edits = Vec::new();
-    let fresh = sight.versions.is_empty();
+    let fresh = !sight.versions.contains_key(&identity.pool.global());
     if fresh {
-        let volumes = on_disk.volumes.values();
-        edits.extend(volumes.map(|volume| Edit::PutVolume(Box::new((**volume).clone()))));
-        edits.extend(on_disk.others().cloned().map(Edit::PutPeer));
+        // An attempt that was cut short has written some of them.
+        let missing = |(name, _): &(&VolumeName, _)| !sight.view.volumes.contains_key(*name);
+        let volumes = on_disk.volumes.iter().filter(missing);
+        edits.extend(volumes.map(|(_, volume)| Edit::PutVolume(Box::new((**volume).clone()))));
+        let peers = on_disk.others().filter(|peer| !sight.view.peers.contains_key(&peer.id));
+        edits.extend(peers.cloned().map(Edit::PutPeer));
     }
     if !edits.is_empty() {
         tracing::info!(records = edits.len(), "taking over the configuration on disk");

@@ -3,8 +3,10 @@
 //! Start order: identity, coordinator, last known configuration, listeners, then ready; bricks and
 //! daemons come up behind it, as in stock.
 
+mod address;
 mod house;
 
+pub use address::address;
 pub use house::{Ground, House};
 
 use crate::boot::{self, CmdHistory, Lifecycle, Settings};
@@ -75,9 +77,10 @@ impl Daemon {
         tcp.serve(tcp_table, house.connections.clone(), Limits::default(), stop.clone());
 
         let mut progress = house.converger.progress();
-        tokio::spawn(house.converger.clone().run(None));
+        tokio::spawn(house.converger.clone().run(None, house.settled.clone()));
         let written = async { drop(progress.wait_for(|progress| progress.files > 0).await) };
-        if tokio::time::timeout(FIRST_FILES, written).await.is_err() {
+        let settled = *house.settled.borrow();
+        if !settled || tokio::time::timeout(FIRST_FILES, written).await.is_err() {
             tracing::warn!("volfiles are served as the last run left them until they are written");
         }
         let ttl = Duration::from_secs(self.settings.coordinator.session_ttl_s.into());

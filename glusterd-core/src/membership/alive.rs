@@ -21,11 +21,13 @@ pub async fn announce(
     ttl: Duration,
     stop: CancellationToken,
 ) {
+    let mut said = false;
     while !stop.is_cancelled() {
         let me = *identity.borrow_and_update();
         let opts = SessionOpts { ttl, name: me.to_string() };
         match coordinator.session(opts).await {
             Ok(session) => {
+                said = false;
                 let end = tokio::select! {
                     () = hold(&*session, pool, me, &stop) => stop.is_cancelled(),
                     Ok(()) = identity.changed() => true,
@@ -36,7 +38,11 @@ pub async fn announce(
                 }
             }
             Err(error) if error.kind == ErrorKind::Closed => return,
-            Err(error) => tracing::warn!(%error, "no session with the coordination service"),
+            // Once in an outage, however long.
+            Err(error) if !std::mem::replace(&mut said, true) => {
+                tracing::warn!(%error, "no session with the coordination service");
+            }
+            Err(error) => tracing::debug!(%error, "still no session"),
         }
         tokio::select! {
             () = tokio::time::sleep(RETRY) => {}

@@ -6,7 +6,7 @@
 use super::processes::Processes;
 use crate::mirror::{Mirror, Observed};
 use crate::model::{BrickRef, VolumeName};
-use crate::store::{Store, View};
+use crate::store::{Freshness, Store, View};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -82,12 +82,25 @@ impl Converger {
     }
 
     /// Follows the image for ever. `first` is what the files on disk already say, if anything.
-    pub async fn run(self: Arc<Self>, first: Option<Arc<View>>) {
+    ///
+    /// Until `settled`, only the last known image is acted on: a pool that has not taken over what
+    /// is on disk would look as if every volume had been deleted.
+    pub async fn run(
+        self: Arc<Self>,
+        first: Option<Arc<View>>,
+        mut settled: watch::Receiver<bool>,
+    ) {
         let mut sights = self.store.subscribe();
         let mut last = first;
         let mut started = false;
         loop {
-            let view = sights.borrow_and_update().view.clone();
+            let mut view = sights.borrow_and_update().view.clone();
+            if view.freshness == Freshness::Current {
+                if settled.wait_for(|settled| *settled).await.is_err() {
+                    return;
+                }
+                view = sights.borrow_and_update().view.clone();
+            }
             let changed = match (&last, started) {
                 (Some(old), true) => changed_volumes(old, &view),
                 (old, _) => all_volumes(old.as_deref(), &view),

@@ -9,7 +9,7 @@ use crate::model::{NodeId, Refusal, VolumeName};
 use crate::rpc::Dict;
 use crate::store::{CommitError, Freshness, Sight, Store};
 use async_trait::async_trait;
-use coord_api::Revision;
+use coord_api::{Retry, Revision};
 use futures_util::future::join_all;
 use std::collections::HashMap;
 use std::fmt;
@@ -133,7 +133,7 @@ impl Engine {
         loop {
             let sight = self.store.sight();
             if op.changes() && sight.view.freshness == Freshness::Stale {
-                return Err(unreachable());
+                return Err(unreachable(self.store.away_for()));
             }
             let mut answers = Vec::new();
             let commit = self.decide(op, run, &sight, &mut answers).await?;
@@ -150,7 +150,7 @@ impl Engine {
                     self.newer_than(&sight, run).await;
                 }
                 Err(CommitError::Conflict) => return Err(busy()),
-                Err(error) => return Err(refused(&error)),
+                Err(error) => return Err(refused(&error, self.store.away_for())),
             }
         }
     }
@@ -252,22 +252,26 @@ fn busy() -> Refusal {
         .with_errno(crate::model::errno::ANOTHER_TRANSACTION)
 }
 
-fn unreachable() -> Refusal {
-    Refusal::staged(
-        "The coordination service cannot be reached. The configuration cannot be changed now; \
-         volumes stay available.",
-    )
+fn unreachable(away: Option<Duration>) -> Refusal {
+    let away = away.map(|time| format!(" (for {} s now)", time.as_secs())).unwrap_or_default();
+    Refusal::staged(format!(
+        "The coordination service cannot be reached{away}. The configuration cannot be changed \
+         now; volumes stay available."
+    ))
 }
 
-fn refused(error: &CommitError) -> Refusal {
-    if matches!(error, CommitError::Unknown(_)) {
-        return Refusal::staged(
+fn refused(error: &CommitError, away: Option<Duration>) -> Refusal {
+    match error {
+        CommitError::Unknown(_) => Refusal::staged(
             "The coordination service went away before it answered. Whether the change was made \
              shows once it is back.",
-        );
+        ),
+        CommitError::Refused(cause) if cause.retry() == Retry::SameHandle => unreachable(away),
+        _ => {
+            let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+            Refusal::staged(format!("{error}{}", cause.unwrap_or_default()))
+        }
     }
-    let cause = std::error::Error::source(error).map(|e| format!(": {e}")).unwrap_or_default();
-    Refusal::staged(format!("{error}{cause}"))
 }
 
 fn unsettled_text(unsettled: &[NodeFailed]) -> String {

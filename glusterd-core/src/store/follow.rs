@@ -8,7 +8,7 @@ use super::keys::{ALIVE, CONFIG, Pool, RECEIPTS};
 use super::view::{Freshness, View};
 use crate::model::NodeId;
 use coord_api::{
-    Change, Coordinator, Effect, Entry, ErrorKind, Receipts, Resolved, Revision, SpaceKind,
+    Change, Coordinator, Effect, Entry, ErrorKind, Health, Receipts, Resolved, Revision, SpaceKind,
     WatchEvent, WatchOpts,
 };
 use futures_util::StreamExt;
@@ -68,6 +68,14 @@ impl Store {
 
     pub fn coordinator(&self) -> &Arc<dyn Coordinator> {
         &self.coordinator
+    }
+
+    /// How long the coordinator has been out of reach, if it is.
+    pub fn away_for(&self) -> Option<Duration> {
+        match *self.coordinator.health().borrow() {
+            Health::Unreachable { since } | Health::Degraded { since, .. } => Some(since.elapsed()),
+            Health::Ok | Health::Closed => None,
+        }
     }
 
     pub fn pool(&self) -> Pool {
@@ -150,9 +158,24 @@ impl Store {
 
 /// Pause before the spaces are declared again; the coordinator itself paces reconnects.
 const RETRY: Duration = Duration::from_millis(500);
+/// Pause before watches that have ended are begun again.
+const REOPEN: Duration = Duration::from_secs(5);
 
+/// A watch that ends while the handle is open (a missing permission, say) is begun again.
 async fn follow(store: Arc<Store>) {
-    declare_spaces(&store).await;
+    loop {
+        declare_spaces(&store).await;
+        follow_watches(&store).await;
+        publish_stale(&store);
+        if *store.coordinator.health().borrow() == Health::Closed {
+            return;
+        }
+        tokio::time::sleep(REOPEN).await;
+    }
+}
+
+/// Until one of the watches has ended.
+async fn follow_watches(store: &Store) {
     let me = *store.me.borrow();
     let mut image = Image::new(store.pool, me);
     let mut config = store.coordinator.watch(store.pool.prefix(), WatchOpts::default());
@@ -163,15 +186,15 @@ async fn follow(store: Arc<Store>) {
         tokio::select! {
             event = config.next() => match event {
                 Some(event) => fold(&mut image, &mut revision, event),
-                None => break,
+                None => return,
             },
             event = alive.next() => match event {
                 Some(event) => present.fold(event),
-                None => break,
+                None => return,
             },
         }
         let Some(revision) = revision else {
-            publish_stale(&store);
+            publish_stale(store);
             continue;
         };
         if present.synced {
@@ -179,7 +202,6 @@ async fn follow(store: Arc<Store>) {
             store.publish(image.sight(revision, Freshness::Current));
         }
     }
-    publish_stale(&store);
 }
 
 async fn declare_spaces(store: &Store) {

@@ -9,3 +9,4 @@ mod compare;
 mod crash;
 mod normal;
 mod sandbox;
+mod service;
