@@ -136,7 +136,9 @@ mod tests {
             done(2, Outcome::Skipped("no hook: clock".into())),
         ];
         let text = junit(&rows);
-        assert!(text.contains("tests=\"3\" failures=\"1\" errors=\"0\" skipped=\"1\" time=\"4.500\""));
+        assert!(
+            text.contains("tests=\"3\" failures=\"1\" errors=\"0\" skipped=\"1\" time=\"4.500\"")
+        );
         assert!(text.contains(
             "<failure message=\"a &lt; &quot;b&quot; &amp; \u{fffd}\">a &lt; &quot;b&quot; &amp; \u{fffd}\nmore</failure>"
         ));
