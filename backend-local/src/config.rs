@@ -14,7 +14,10 @@ pub struct LocalConfig {
     pub dir: PathBuf,
     /// This member's name, for people.
     pub name: String,
-    /// `host:port` under which other members reach it; empty while it is alone.
+    /// Where to listen for other nodes (`host:port`; port 0: any); `None`: nowhere, which is for
+    /// a store that stays alone.
+    pub listen: Option<String>,
+    /// `host:port` under which other nodes reach it; empty: where it listens.
     pub address: String,
     /// The cluster an empty directory belongs to from then on; `None` draws a new id.
     pub cluster: Option<ClusterId>,
@@ -35,6 +38,7 @@ impl LocalConfig {
         LocalConfig {
             dir: dir.into(),
             name: "local".into(),
+            listen: None,
             address: String::new(),
             cluster: None,
             join: false,

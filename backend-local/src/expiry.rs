@@ -13,17 +13,19 @@ const PROPOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Runs until the node stops or is gone.
 pub async fn run(node: Weak<Node>, stopping: CancellationToken) {
-    let mut led = false;
+    // The term led so far: a leadership lost and regained unseen is another one.
+    let mut led = None;
     loop {
         let Some(strong) = node.upgrade() else { return };
         let mut sessions = strong.shared.sessions();
         sessions.mark_unchanged();
         strong.feel(strong.leader().is_none().then_some("no leader"));
         let leads = strong.leader() == Some(strong.identity.node);
-        if leads && !led {
+        let term = leads.then(|| strong.term());
+        if leads && term != led {
             strong.deadlines().restart();
         }
-        led = leads;
+        led = term;
         let next = if leads { end_silent(&strong).await } else { None };
         let mut leader = strong.leadership();
         drop(strong);

@@ -1,8 +1,9 @@
 //! The `Coordinator` on a member of this process.
 
-use crate::command::{Command, Compare, Reply, Write};
+use crate::command::{Command, Compare, Home, Reply, Write};
 use crate::node::Node;
-use crate::session::LocalSession;
+use crate::session::{Keeper, LocalSession};
+use crate::talk::Fresh;
 use crate::watching::Watching;
 use async_trait::async_trait;
 use coord_api::{
@@ -10,6 +11,7 @@ use coord_api::{
     OpenOpts, Prefix, ReadOpts, Result, Revision, Session, SessionOpts, Snapshot, Space, SpaceKind,
     Txn, TxnOutcome, WatchEvent, WatchOpts,
 };
+use futures_util::future::BoxFuture;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -21,12 +23,21 @@ use tokio_util::task::TaskTracker;
 pub const LIMITS: Limits =
     Limits { ttl: (Duration::from_secs(2), Duration::from_secs(3600)), ..Limits::CONTRACT };
 
+pub const CAPS: Caps = Caps {
+    full_history: true,
+    strict_validity: true,
+    exact_conflict: true,
+    resume_after_restart: true,
+    native_watch: true,
+    native_sessions: true,
+};
+
 /// How long closing waits for sessions to end; they end by themselves later.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// One handle; independent of all others on the same member.
 #[derive(Debug)]
-pub struct LocalHandle(Arc<Core>);
+pub struct LocalHandle(pub Arc<Core>);
 
 /// What a handle shares with its sessions and streams.
 #[derive(Debug)]
@@ -61,7 +72,7 @@ impl Drop for Core {
     }
 }
 
-async fn forward_health(
+pub async fn forward_health(
     mut from: watch::Receiver<Health>,
     to: watch::Sender<Health>,
     closed: CancellationToken,
@@ -130,27 +141,67 @@ impl Core {
         }
     }
 
+    /// What a caller's options ask of the state, for this handle.
+    fn fresh(&self, opts: ReadOpts) -> Fresh {
+        match opts.consistency {
+            Consistency::Linearizable => Fresh::Linearizable,
+            Consistency::Session => Fresh::Reaches(self.seen.load(Ordering::SeqCst)),
+            Consistency::NotOlderThan(revision) => Fresh::NotOlderThan(revision.0),
+        }
+    }
+
     /// Makes the member's state fresh enough for a read.
-    async fn catch_up(&self, opts: ReadOpts) -> Result<()> {
+    async fn catch_up(&self, fresh: Fresh, deadline: Instant) -> Result<()> {
         self.open()?;
-        let deadline = self.deadline(opts.timeout);
-        let fresh = async {
-            match opts.consistency {
-                Consistency::Linearizable => {
+        let caught_up = async {
+            match fresh {
+                Fresh::Linearizable => {
                     let index = self.node.read_index(deadline).await?;
                     self.node.wait_applied(index, deadline).await
                 }
-                Consistency::Session => {
-                    let seen = self.seen.load(Ordering::SeqCst);
-                    self.node.wait_applied(seen, deadline).await
-                }
-                Consistency::NotOlderThan(revision) => self.reach(revision.0, deadline).await,
+                Fresh::Reaches(revision) => self.node.wait_applied(revision, deadline).await,
+                Fresh::NotOlderThan(revision) => self.reach(revision, deadline).await,
             }
         };
         tokio::select! {
-            fresh = fresh => fresh,
+            caught_up = caught_up => caught_up,
             () = self.closed.cancelled() => Err(Error::none(ErrorKind::Closed)),
         }
+    }
+
+    /// See [`Coordinator::get_many`].
+    pub async fn read(&self, keys: &[Key], fresh: Fresh, deadline: Instant) -> Result<Snapshot> {
+        self.catch_up(fresh, deadline).await?;
+        let mut wanted: Vec<&Key> = keys.iter().collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let state = self.node.shared.state.read();
+        if wanted.iter().any(|key| state.kind(key.space()).is_none()) {
+            return Err(Error::none(ErrorKind::UnknownSpace));
+        }
+        let entries = wanted.into_iter().filter_map(|key| state.entry(key).cloned()).collect();
+        Ok(Snapshot { entries, revision: self.saw(Revision(state.applied)) })
+    }
+
+    /// See [`Coordinator::list_page`].
+    pub async fn page(
+        &self,
+        prefix: &Prefix,
+        after: Option<&Key>,
+        limit: usize,
+        fresh: Fresh,
+        deadline: Instant,
+    ) -> Result<(Snapshot, bool)> {
+        self.catch_up(fresh, deadline).await?;
+        let state = self.node.shared.state.read();
+        if state.kind(prefix.space()).is_none() {
+            return Err(Error::none(ErrorKind::UnknownSpace));
+        }
+        let mut range = state.range(prefix, after);
+        let entries = range.by_ref().take(limit).cloned().collect();
+        let more = range.next().is_some();
+        let revision = self.saw(Revision(state.applied));
+        Ok((Snapshot { entries, revision }, more))
     }
 
     async fn reach(&self, revision: u64, deadline: Instant) -> Result<()> {
@@ -184,14 +235,7 @@ impl Coordinator for LocalHandle {
             server_version: env!("CARGO_PKG_VERSION").to_owned(),
             members: node.members().into_iter().map(member).collect(),
             limits: self.0.limits(),
-            caps: Caps {
-                full_history: true,
-                strict_validity: true,
-                exact_conflict: true,
-                resume_after_restart: true,
-                native_watch: true,
-                native_sessions: true,
-            },
+            caps: CAPS,
         }
     }
 
@@ -219,16 +263,7 @@ impl Coordinator for LocalHandle {
     }
 
     async fn get_many(&self, keys: &[Key], opts: ReadOpts) -> Result<Snapshot> {
-        self.0.catch_up(opts).await?;
-        let mut wanted: Vec<&Key> = keys.iter().collect();
-        wanted.sort_unstable();
-        wanted.dedup();
-        let state = self.0.node.shared.state.read();
-        if wanted.iter().any(|key| state.kind(key.space()).is_none()) {
-            return Err(Error::none(ErrorKind::UnknownSpace));
-        }
-        let entries = wanted.into_iter().filter_map(|key| state.entry(key).cloned()).collect();
-        Ok(Snapshot { entries, revision: self.0.saw(Revision(state.applied)) })
+        self.0.read(keys, self.0.fresh(opts), self.0.deadline(opts.timeout)).await
     }
 
     async fn list_page(
@@ -238,16 +273,8 @@ impl Coordinator for LocalHandle {
         limit: usize,
         opts: ReadOpts,
     ) -> Result<(Snapshot, bool)> {
-        self.0.catch_up(opts).await?;
-        let state = self.0.node.shared.state.read();
-        if state.kind(prefix.space()).is_none() {
-            return Err(Error::none(ErrorKind::UnknownSpace));
-        }
-        let mut range = state.range(prefix, after);
-        let entries = range.by_ref().take(limit).cloned().collect();
-        let more = range.next().is_some();
-        let revision = self.0.saw(Revision(state.applied));
-        Ok((Snapshot { entries, revision }, more))
+        let deadline = self.0.deadline(opts.timeout);
+        self.0.page(prefix, after, limit, self.0.fresh(opts), deadline).await
     }
 
     async fn txn(&self, txn: Txn) -> Result<TxnOutcome> {
@@ -281,7 +308,65 @@ impl Coordinator for LocalHandle {
     }
 }
 
-fn revision_of(event: &WatchEvent) -> Option<Revision> {
+#[async_trait]
+impl Keeper for Core {
+    async fn propose(&self, command: Command, deadline: Instant) -> Result<Reply> {
+        Core::propose(self, command, deadline).await
+    }
+
+    async fn txn(&self, txn: Txn, session: Option<u64>) -> Result<TxnOutcome> {
+        Core::txn(self, txn, session).await
+    }
+
+    async fn touch(&self, session: u64, deadline: Instant) -> Result<()> {
+        self.node.touch(session, deadline).await
+    }
+
+    async fn beat(&self, session: u64, deadline: Instant) -> Result<()> {
+        self.node.beat(session, deadline).await
+    }
+
+    async fn end(&self, session: u64, deadline: Instant) -> Result<()> {
+        if self.node.shared.state.read().session(session).is_none() && self.node.is_alone() {
+            return Ok(());
+        }
+        self.node.propose(Command::CloseSession { id: session }, deadline).await.map(drop)
+    }
+
+    fn deadline(&self, timeout: Option<Duration>) -> Instant {
+        Core::deadline(self, timeout)
+    }
+
+    fn home(&self) -> Option<Home> {
+        Some(Home { node: self.node.identity.node, incarnation: self.node.incarnation })
+    }
+
+    fn bell(&self) -> watch::Receiver<u64> {
+        self.node.shared.sessions()
+    }
+
+    /// A member that follows may not know of a session that was just opened, so only what it has
+    /// applied counts.
+    fn has_ended(&self, session: u64, opened: u64) -> bool {
+        let state = self.node.shared.state.read();
+        state.applied >= opened && state.session(session).is_none()
+    }
+
+    /// The member asks whoever leads; only trying tells.
+    fn is_reachable(&self) -> bool {
+        true
+    }
+
+    fn closed(&self) -> &CancellationToken {
+        &self.closed
+    }
+
+    fn run(&self, task: BoxFuture<'static, ()>) {
+        self.node.spawn(self.tasks.track_future(task));
+    }
+}
+
+pub fn revision_of(event: &WatchEvent) -> Option<Revision> {
     match event {
         WatchEvent::Synced { revision, .. }
         | WatchEvent::Changes { revision, .. }

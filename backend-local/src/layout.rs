@@ -26,9 +26,14 @@ impl Identity {
 
     /// A random number that is not 0 and fits a signed integer.
     pub fn random_id() -> io::Result<u64> {
-        let mut bytes = [0; 8];
+        Ok((u64::from_le_bytes(Identity::random_bytes()?) >> 1).max(1))
+    }
+
+    /// From the system's generator.
+    pub fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
+        let mut bytes = [0; N];
         File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-        Ok((u64::from_le_bytes(bytes) >> 1).max(1))
+        Ok(bytes)
     }
 
     pub fn cluster_id(&self) -> ClusterId {

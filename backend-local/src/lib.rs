@@ -40,21 +40,33 @@ mod history;
 mod layout;
 mod log;
 mod machine;
+mod masters;
 #[cfg(test)]
 mod members_tests;
+mod membership;
+mod net;
 mod network;
 mod node;
+mod opening;
+mod pool;
 mod raft;
+mod remote;
+mod secure;
 mod session;
 mod shared;
 mod state;
 #[cfg(test)]
 mod storage_suite;
 mod store;
+mod talk;
+mod tend;
 mod watching;
 mod wire;
 
 pub use config::{DEFAULT_DIR, LocalConfig};
 pub use disk::Faults;
+pub use masters::masters;
+pub use membership::StoreMember;
+pub use pool::Invitation;
 pub use raft::Timing;
 pub use store::{LocalBackend, LocalStore};

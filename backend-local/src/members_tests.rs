@@ -102,7 +102,7 @@ impl Cluster {
         for n in 1..members {
             let node = cluster.open_member(n, Some(founder.identity.cluster_id())).await;
             let member = Member { name: format!("m{n}"), address: String::new() };
-            founder.add_member(node.identity.node, member).await.unwrap();
+            founder.admit_member(node.identity.node, member, true).await.unwrap();
             cluster.nodes.push(node);
         }
         let c = cluster.handle(0);

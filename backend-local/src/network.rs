@@ -220,9 +220,11 @@ async fn serve_consensus(raft: &Raft, request: PeerRequest) -> Result<PeerReply,
             let taken = raft.handle_transfer_leader(request).await.map_err(text)?;
             Ok(PeerReply::Transferred(taken.is_ok()))
         }
-        PeerRequest::Propose { .. } | PeerRequest::ReadIndex { .. } | PeerRequest::Touch { .. } => {
-            Err("not a message of consensus".into())
-        }
+        PeerRequest::Propose { .. }
+        | PeerRequest::ReadIndex { .. }
+        | PeerRequest::Touch { .. }
+        | PeerRequest::Admit { .. }
+        | PeerRequest::Dismiss { .. } => Err("not a message of consensus".into()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! One member: its log, machine and consensus core on threads of their own, and what it does for
 //! handles in this process and for other members.
 //!
-//! The core runs on a runtime of one worker thread, so that neither a blocked caller nor the
+//! The core runs on a runtime of its own, so that neither a blocked caller nor the
 //! caller's runtime can delay it (S16). A lone member has no ticks and no heartbeats: idle, it
 //! does nothing at all.
 
@@ -12,6 +12,7 @@ use crate::disk::Disk;
 use crate::layout::{Identity, Layout};
 use crate::log::Log;
 use crate::machine::Machine;
+use crate::net::door::Door;
 use crate::network::Network;
 use crate::raft::{self, LogId, Member, Raft};
 use crate::shared::Shared;
@@ -51,6 +52,8 @@ pub struct Node {
     /// Bytes of commands that callers wait for.
     waiting: AtomicUsize,
     handle: tokio::runtime::Handle,
+    /// Where others come in; closes with the member.
+    door: Mutex<Option<Door>>,
 }
 
 impl std::fmt::Debug for Node {
@@ -66,7 +69,7 @@ impl Node {
     /// `Unavailable` while another process has the directory, `Corrupt`, `StorageFull`.
     pub async fn open(config: &LocalConfig, transport: Arc<dyn Transport>) -> Result<Arc<Node>> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
+            .worker_threads(if config.listen.is_some() { 2 } else { 1 })
             .thread_name("coord-local")
             .enable_all()
             .build()
@@ -131,6 +134,7 @@ impl Node {
             runtime: Mutex::new(None),
             waiting: AtomicUsize::new(0),
             handle,
+            door: Mutex::new(None),
         })
     }
 
@@ -197,6 +201,15 @@ impl Node {
         self.health.subscribe()
     }
 
+    /// Where it listens.
+    pub fn door(&self) -> Option<std::net::SocketAddr> {
+        self.door.lock().as_ref().map(|door| door.address)
+    }
+
+    pub fn keep_door(&self, door: Door) {
+        *self.door.lock() = Some(door);
+    }
+
     /// A token that is cancelled when the member stops.
     pub fn child_token(&self) -> CancellationToken {
         self.stopping.child_token()
@@ -216,6 +229,10 @@ impl Node {
             return Some(self.identity.node);
         }
         self.raft.server_metrics().borrow_watched().current_leader
+    }
+
+    pub fn term(&self) -> u64 {
+        self.raft.server_metrics().borrow_watched().vote.leader_id.term
     }
 
     /// Notes whether linearizable reads work; a stopped core stays stopped.

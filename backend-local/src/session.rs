@@ -6,18 +6,54 @@
 
 use crate::clock::Clock;
 use crate::command::{Command, Home, Reply, session_id};
-use crate::handle::Core;
-use crate::node::Node;
+use crate::handle::LIMITS;
 use async_trait::async_trait;
 use coord_api::{
     Error, ErrorKind, Result, Session, SessionId, SessionOpts, SessionState, StrictHold, Txn,
     TxnOutcome,
 };
+use futures_util::future::BoxFuture;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
+
+/// What a session needs of the handle it is opened on.
+#[async_trait]
+pub trait Keeper: std::fmt::Debug + Send + Sync + 'static {
+    /// As the handle's own calls: refused once it is closed.
+    async fn propose(&self, command: Command, deadline: Instant) -> Result<Reply>;
+
+    async fn txn(&self, txn: Txn, session: Option<u64>) -> Result<TxnOutcome>;
+
+    /// A heartbeat that is not logged, and one that is; neither minds a closed handle.
+    async fn touch(&self, session: u64, deadline: Instant) -> Result<()>;
+
+    async fn beat(&self, session: u64, deadline: Instant) -> Result<()>;
+
+    /// Ends it in the store, closed handle or not; harmless if it has ended.
+    async fn end(&self, session: u64, deadline: Instant) -> Result<()>;
+
+    fn deadline(&self, timeout: Option<Duration>) -> Instant;
+
+    /// Set where the process is a member itself.
+    fn home(&self) -> Option<Home>;
+
+    /// Rings when [`Keeper::has_ended`] or [`Keeper::is_reachable`] may answer otherwise.
+    fn bell(&self) -> watch::Receiver<u64>;
+
+    /// Whether the store is known to have ended the session opened at that revision.
+    fn has_ended(&self, session: u64, opened: u64) -> bool;
+
+    /// Whether heartbeats have a way to go.
+    fn is_reachable(&self) -> bool;
+
+    fn closed(&self) -> &CancellationToken;
+
+    /// Runs heartbeats, on a thread that is not the caller's.
+    fn run(&self, task: BoxFuture<'static, ()>);
+}
 
 /// The session object; dropping it ends the session, best effort at once.
 #[derive(Debug)]
@@ -29,7 +65,7 @@ struct Inner {
     /// The revision at which it came into being.
     opened: u64,
     ttl: Duration,
-    core: Arc<Core>,
+    core: Arc<dyn Keeper>,
     state: watch::Sender<SessionState>,
     /// Living guards that ask for logged heartbeats.
     strict: AtomicUsize,
@@ -41,19 +77,18 @@ struct Inner {
 }
 
 impl LocalSession {
-    pub async fn open(core: Arc<Core>, opts: SessionOpts) -> Result<LocalSession> {
-        let limits = core.limits().ttl;
+    pub async fn open(core: Arc<dyn Keeper>, opts: SessionOpts) -> Result<LocalSession> {
+        let limits = LIMITS.ttl;
         if opts.ttl > limits.1 {
             return Err(ErrorKind::Unsupported("a TTL above the limit").into());
         }
         let ttl = opts.ttl.max(limits.0);
-        let home = Home { node: core.node.identity.node, incarnation: core.node.incarnation };
         let salt = uuid::Uuid::new_v4().as_fields().0;
         let open = Command::OpenSession {
             salt,
             ttl_ms: ttl.as_millis() as u64,
             name: opts.name,
-            home: Some(home),
+            home: core.home(),
         };
         let sent = Instant::now();
         let Reply::Done { revision } = core.propose(open, core.deadline(None)).await? else {
@@ -67,12 +102,11 @@ impl LocalSession {
             state: watch::Sender::new(SessionState::Alive { valid_until }),
             strict: AtomicUsize::new(0),
             strict_changed: Notify::new(),
-            over: core.closed.child_token(),
+            over: core.closed().child_token(),
             closing: AtomicBool::new(false),
             core,
         });
-        let beating = inner.core.tasks.track_future(keep_alive(inner.clone()));
-        inner.core.node.spawn(beating);
+        inner.core.run(Box::pin(keep_alive(inner.clone())));
         Ok(LocalSession(inner))
     }
 }
@@ -91,18 +125,23 @@ fn valid_for(ttl: Duration) -> Duration {
 /// Beats until the session is lost or let go, then ends it in the store.
 async fn keep_alive(inner: Arc<Inner>) {
     let mut clock = Clock::start();
-    let mut ended = inner.core.node.shared.sessions();
+    let mut bell = inner.core.bell();
     let mut next = Instant::now() + inner.ttl / 3;
     loop {
         tokio::select! {
             () = inner.over.cancelled() => break,
             () = tokio::time::sleep_until(next.min(inner.valid_until()).into()) => {}
-            _ = ended.changed() => {}
+            rung = bell.changed() => if rung.is_err() { break },
             () = inner.strict_changed.notified() => {}
         }
         inner.discount(clock.slept());
-        if inner.ended_in_store().await || inner.valid_until() <= Instant::now() {
+        let ended = inner.core.has_ended(inner.id, inner.opened);
+        if ended || inner.valid_until() <= Instant::now() {
             break;
+        }
+        if !inner.core.is_reachable() {
+            inner.suspend();
+            next = Instant::now();
         }
         let period = inner.ttl / if inner.is_strict() { 6 } else { 3 };
         if Instant::now() < next && next <= Instant::now() + period {
@@ -114,15 +153,7 @@ async fn keep_alive(inner: Arc<Inner>) {
     if inner.closing.load(Ordering::SeqCst) {
         return;
     }
-    end(&inner.core.node, inner.id, inner.core.deadline(None)).await.ok();
-}
-
-/// Ends a session in the store; harmless if it has ended.
-async fn end(node: &Node, id: u64, deadline: Instant) -> Result<()> {
-    if node.shared.state.read().session(id).is_none() && node.is_alone() {
-        return Ok(());
-    }
-    node.propose(Command::CloseSession { id }, deadline).await.map(drop)
+    inner.core.end(inner.id, inner.core.deadline(None)).await.ok();
 }
 
 impl Inner {
@@ -151,13 +182,6 @@ impl Inner {
         });
     }
 
-    /// Whether the store says that the session has ended. A member that follows may not know of
-    /// a session that was just opened, so only what it has applied counts.
-    async fn ended_in_store(&self) -> bool {
-        let state = self.core.node.shared.state.read();
-        state.applied >= self.opened && state.session(self.id).is_none()
-    }
-
     /// One heartbeat; whether it was answered.
     async fn beat(&self) -> bool {
         let sent = Instant::now();
@@ -166,9 +190,9 @@ impl Inner {
             () = self.over.cancelled() => return false,
             beaten = async {
                 if self.is_strict() {
-                    self.core.node.beat(self.id, deadline).await
+                    self.core.beat(self.id, deadline).await
                 } else {
-                    self.core.node.touch(self.id, deadline).await
+                    self.core.touch(self.id, deadline).await
                 }
             } => beaten,
         };
@@ -182,16 +206,20 @@ impl Inner {
                 false
             }
             Err(_) => {
-                self.state.send_if_modified(|state| match *state {
-                    SessionState::Alive { valid_until } => {
-                        *state = SessionState::Suspended { valid_until };
-                        true
-                    }
-                    _ => false,
-                });
+                self.suspend();
                 false
             }
         }
+    }
+
+    fn suspend(&self) {
+        self.state.send_if_modified(|state| match *state {
+            SessionState::Alive { valid_until } => {
+                *state = SessionState::Suspended { valid_until };
+                true
+            }
+            _ => false,
+        });
     }
 
     /// A heartbeat sent at `sent` was answered; returns the new `valid_until`.
@@ -259,7 +287,7 @@ impl Session for LocalSession {
         }
         let sent = Instant::now();
         let deadline = self.0.core.deadline(None);
-        match self.0.core.node.beat(self.0.id, deadline).await {
+        match self.0.core.beat(self.0.id, deadline).await {
             Ok(()) => {
                 let fresh = self.0.renew(sent);
                 let lost = self.0.is_lost();
@@ -287,6 +315,6 @@ impl Session for LocalSession {
         self.0.closing.store(true, Ordering::SeqCst);
         self.0.over.cancel();
         self.0.lose();
-        end(&self.0.core.node, self.0.id, self.0.core.deadline(None)).await
+        self.0.core.end(self.0.id, self.0.core.deadline(None)).await
     }
 }

@@ -234,8 +234,8 @@ pub struct Dump {
     history: Vec<(u64, Vec<ChangeDump>)>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct EntryDump {
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EntryDump {
     #[serde(with = "codec::key")]
     key: Key,
     #[serde(with = "codec::blob")]
@@ -254,8 +254,8 @@ struct SessionDump {
     home: Option<Home>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-enum ChangeDump {
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum ChangeDump {
     Put(EntryDump),
     Delete(#[serde(with = "codec::key")] Key),
 }
@@ -285,12 +285,26 @@ impl From<EntryDump> for Entry {
     }
 }
 
-impl State {
-    pub fn dump(&self) -> Dump {
-        let change = |change: &Change| match change {
+impl From<&Change> for ChangeDump {
+    fn from(change: &Change) -> ChangeDump {
+        match change {
             Change::Put(entry) => ChangeDump::Put(entry.into()),
             Change::Delete { key } => ChangeDump::Delete(key.clone()),
-        };
+        }
+    }
+}
+
+impl From<ChangeDump> for Change {
+    fn from(dump: ChangeDump) -> Change {
+        match dump {
+            ChangeDump::Put(entry) => Change::Put(entry.into()),
+            ChangeDump::Delete(key) => Change::Delete { key },
+        }
+    }
+}
+
+impl State {
+    pub fn dump(&self) -> Dump {
         let entries = self.spaces.values().flat_map(|keys| keys.entries.values());
         let (history_floor, history) = self.history.tail();
         Dump {
@@ -300,7 +314,7 @@ impl State {
             sessions: self.sessions().map(|(id, s)| SessionDump::new(id, s)).collect(),
             history_floor,
             history: history
-                .map(|b| (b.revision, b.changes.iter().map(change).collect()))
+                .map(|b| (b.revision, b.changes.iter().map(ChangeDump::from).collect()))
                 .collect(),
         }
     }
@@ -331,11 +345,7 @@ impl State {
         }
         state.history = History::starting_after(dump.history_floor);
         for (revision, changes) in dump.history {
-            let change = |change| match change {
-                ChangeDump::Put(entry) => Change::Put(entry.into()),
-                ChangeDump::Delete(key) => Change::Delete { key },
-            };
-            state.history.push(revision, changes.into_iter().map(change).collect());
+            state.history.push(revision, changes.into_iter().map(Change::from).collect());
         }
         Ok(state)
     }

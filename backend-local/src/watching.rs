@@ -85,6 +85,11 @@ impl Watching {
         }
     }
 
+    /// The next event if it is there already.
+    pub fn ready(&mut self) -> Option<WatchEvent> {
+        self.pending.pop_front()
+    }
+
     fn end(&mut self, kind: ErrorKind) -> Option<WatchEvent> {
         self.stage = Stage::Over;
         Some(WatchEvent::Closed(Error::none(kind)))

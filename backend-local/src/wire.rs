@@ -90,6 +90,16 @@ pub enum PeerRequest {
         session: u64,
         timeout_ms: u64,
     },
+    /// To the leader: take this running, empty member in, or note its new address.
+    Admit {
+        node: u64,
+        member: Member,
+        voter: bool,
+    },
+    /// To the leader: let this member go.
+    Dismiss {
+        node: u64,
+    },
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -109,6 +119,8 @@ pub enum PeerReply {
     Touched(Result<(), Refusal>),
     /// The request could not be served at all.
     Failed(String),
+    /// What became of a change of the members.
+    Changed(Result<(), Refusal>),
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -138,6 +150,10 @@ pub enum RefusalKind {
     Internal,
     /// Asked the wrong member; ask again.
     NotLeader,
+    UnknownSpace,
+    FutureRevision,
+    /// Not on this connection.
+    PermissionDenied,
 }
 
 impl From<&coord_api::Error> for Refusal {
@@ -150,6 +166,9 @@ impl From<&coord_api::Error> for Refusal {
             ErrorKind::StorageFull => RefusalKind::StorageFull,
             ErrorKind::SessionLost => RefusalKind::SessionLost,
             ErrorKind::Closed => RefusalKind::Closed,
+            ErrorKind::UnknownSpace => RefusalKind::UnknownSpace,
+            ErrorKind::FutureRevision => RefusalKind::FutureRevision,
+            ErrorKind::PermissionDenied => RefusalKind::PermissionDenied,
             _ => RefusalKind::Internal,
         };
         let detail = error.detail.as_deref().unwrap_or_default().to_owned();
@@ -169,6 +188,9 @@ impl From<Refusal> for coord_api::Error {
             RefusalKind::StorageFull => ErrorKind::StorageFull,
             RefusalKind::SessionLost => ErrorKind::SessionLost,
             RefusalKind::Internal => ErrorKind::Internal,
+            RefusalKind::UnknownSpace => ErrorKind::UnknownSpace,
+            RefusalKind::FutureRevision => ErrorKind::FutureRevision,
+            RefusalKind::PermissionDenied => ErrorKind::PermissionDenied,
         };
         let error = if refusal.unknown { Error::unknown(kind) } else { Error::none(kind) };
         if refusal.detail.is_empty() { error } else { error.because(refusal.detail) }

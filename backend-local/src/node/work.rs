@@ -65,7 +65,7 @@ impl Node {
         let _waiting = self.admit(proposal.0.weight())?;
         let mut full = self.disk.full();
         let written = tokio::select! {
-            written = self.raft.client_write(proposal) => written,
+            written = self.raft.client_write(proposal.clone()) => written,
             _ = full.wait_for(|full| *full) => {
                 return Err(Error::unknown(ErrorKind::StorageFull));
             }
@@ -74,7 +74,10 @@ impl Node {
             }
         };
         match written {
-            Ok(response) => Ok(Ok(response.data)),
+            Ok(response) => {
+                self.confirm_beaten(&proposal, &response.data);
+                Ok(Ok(response.data))
+            }
             Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to))) => {
                 Ok(Err(to.leader_id))
             }
@@ -82,6 +85,20 @@ impl Node {
                 Err(Error::unknown(ErrorKind::Unavailable).because(error))
             }
             Err(RaftError::Fatal(fatal)) => Err(self.broken(&fatal)),
+        }
+    }
+
+    /// The deadlines that count are the leader's, whichever member the heartbeat came through.
+    fn confirm_beaten(&self, proposal: &Proposal, reply: &Reply) {
+        let (Command::Heartbeat { ids }, Reply::Beaten { gone }) = (&*proposal.0, reply) else {
+            return;
+        };
+        let state = self.shared.state.read();
+        for id in ids.iter().filter(|id| !gone.contains(id)) {
+            if let Some(session) = state.session(*id) {
+                let ttl = Duration::from_millis(session.ttl_ms);
+                self.deadlines.confirm(*id, ttl, Instant::now());
+            }
         }
     }
 
@@ -204,20 +221,14 @@ impl Node {
     pub async fn beat(&self, session: u64, deadline: Instant) -> Result<()> {
         let ids = vec![session];
         match self.propose(Command::Heartbeat { ids }, deadline).await? {
-            Reply::Beaten { gone } if gone.is_empty() => {
-                let ttl = self.shared.state.read().session(session).map(|s| s.ttl_ms);
-                if let Some(ttl) = ttl.map(Duration::from_millis) {
-                    self.deadlines.confirm(session, ttl, Instant::now());
-                }
-                Ok(())
-            }
+            Reply::Beaten { gone } if gone.is_empty() => Ok(()),
             Reply::Beaten { .. } => Err(Error::none(ErrorKind::SessionLost)),
             _ => Err(Error::none(ErrorKind::Internal)),
         }
     }
 
     /// Asks the leader; `None` if it is unknown or there was no answer and asking again is safe.
-    async fn ask_leader(
+    pub(super) async fn ask_leader(
         &self,
         leader: Option<u64>,
         request: PeerRequest,
@@ -238,7 +249,7 @@ impl Node {
         }
     }
 
-    async fn pause_for_leader(&self, deadline: Instant) -> Result<()> {
+    pub(super) async fn pause_for_leader(&self, deadline: Instant) -> Result<()> {
         if left(deadline).is_zero() {
             return Err(Error::none(ErrorKind::Unavailable).because("no leader"));
         }
@@ -267,6 +278,14 @@ impl Node {
                     }
                     Err(refusal) => Err(refusal),
                 })
+            }
+            PeerRequest::Admit { node, member, voter } => {
+                let admitted = self.admit_here(node, member, voter).await;
+                PeerReply::Changed(admitted.map_err(|error| (&error).into()))
+            }
+            PeerRequest::Dismiss { node } => {
+                let dismissed = self.dismiss_here(node).await;
+                PeerReply::Changed(dismissed.map_err(|error| (&error).into()))
             }
             consensus => network::serve(&self.raft, consensus).await,
         }

@@ -1,0 +1,114 @@
+//! What a directory makes of the node that opens it, and how a node becomes a master.
+//!
+//! | the directory has | the node is |
+//! |---|---|
+//! | nothing | the founder of a store, alone |
+//! | `store.redb`, no masters elsewhere in `pool` | alone, or the founder |
+//! | `store.redb` and masters elsewhere | a master, and a client of all of them |
+//! | `pool` alone | a client |
+//!
+//! A master of several uses the store through the network as everybody does, so that its handles
+//! do not depend on its remaining one.
+
+use crate::config::LocalConfig;
+use crate::layout::Layout;
+use crate::net::Road;
+use crate::net::door::{Door, Keys};
+use crate::net::mesh::Mesh;
+use crate::node::{Node, storage};
+use crate::pool::Pool;
+use crate::remote::Remote;
+use crate::secure::Secret;
+use crate::store::Part;
+use coord_api::{ClusterId, Error, ErrorKind, Result};
+use std::sync::Arc;
+
+/// Brings up whatever the directory says this node is.
+///
+/// # Errors
+/// Those of [`crate::LocalStore::open`].
+pub async fn part(config: &LocalConfig) -> Result<Part> {
+    let pool = Pool::read(&config.dir).map_err(storage)?;
+    let elsewhere = |pool: &Pool| pool.masters.iter().any(|at| *at != config.address);
+    let has_store = Layout::new(&config.dir).store().exists();
+    let Some(pool) = pool.filter(|pool| !has_store || elsewhere(pool)) else {
+        return Ok(Part::Member(alone(config).await?));
+    };
+    let node = if has_store { Some(master(config, &pool).await?) } else { None };
+    let mut masters = pool.masters.clone();
+    if let Some(door) = node.as_ref().and_then(|node| node.door()) {
+        let own = address(config, door);
+        masters.retain(|at| *at != own);
+        masters.insert(0, own);
+    }
+    let road = road(config, &pool);
+    let remote = Remote::open(road, masters, config.open.connect_timeout).await?;
+    if let Some(node) = node {
+        remote.keep_serving(node);
+    }
+    Ok(Part::Client(remote))
+}
+
+/// A founder's store, with a door if it is to listen.
+async fn alone(config: &LocalConfig) -> Result<Arc<Node>> {
+    let mesh = Arc::new(Mesh::default());
+    let node = Node::open(config, mesh.clone()).await?;
+    if config.listen.is_none() {
+        return Ok(node);
+    }
+    let pool = match Pool::read(&config.dir).map_err(storage)? {
+        Some(pool) => pool,
+        None => {
+            let secret = Secret::draw().map_err(storage)?;
+            let pool = Pool { cluster: node.identity.cluster, secret, masters: Vec::new() };
+            pool.write(&config.dir).map_err(storage)?;
+            pool
+        }
+    };
+    open_door(config, &node, &mesh, &pool).await?;
+    Ok(node)
+}
+
+/// A master of the pool: its data as they are, or none yet, to be taken in.
+///
+/// # Errors
+/// `Corrupt` if the directory holds another cluster's data; those of opening.
+pub async fn master(config: &LocalConfig, pool: &Pool) -> Result<Arc<Node>> {
+    let cluster = ClusterId(pool.cluster);
+    let config = LocalConfig { cluster: Some(cluster), join: true, ..config.clone() };
+    let mesh = Arc::new(Mesh::default());
+    let node = Node::open(&config, mesh.clone()).await?;
+    if node.identity.cluster_id() != cluster {
+        let text = format!("{} holds data of another cluster", config.dir.display());
+        return Err(Error::none(ErrorKind::Corrupt).because(text));
+    }
+    open_door(&config, &node, &mesh, pool).await?;
+    Ok(node)
+}
+
+async fn open_door(config: &LocalConfig, node: &Arc<Node>, mesh: &Mesh, pool: &Pool) -> Result<()> {
+    mesh.open(road(config, pool));
+    let Some(listen) = &config.listen else {
+        let text = "a store of several nodes must listen";
+        return Err(Error::none(ErrorKind::Unsupported("no address to listen on")).because(text));
+    };
+    let keys = Keys { cluster: pool.cluster, secret: pool.secret.clone() };
+    let door = Door::open(listen, node, keys).await.map_err(|error| {
+        Error::none(ErrorKind::Unavailable).because(format!("listening on {listen}: {error}"))
+    })?;
+    node.keep_door(door);
+    Ok(())
+}
+
+/// Where others reach a node whose door is there.
+pub fn address(config: &LocalConfig, door: std::net::SocketAddr) -> String {
+    if config.address.is_empty() { door.to_string() } else { config.address.clone() }
+}
+
+fn road(config: &LocalConfig, pool: &Pool) -> Road {
+    Road {
+        cluster: ClusterId(pool.cluster),
+        secret: pool.secret.clone(),
+        detect: config.open.detect,
+    }
+}
