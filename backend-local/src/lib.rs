@@ -7,14 +7,20 @@
 //! LocalHandle ── Node ── openraft ── Machine ── State ── History ── Watching
 //!                 │          │          └── snapshot file
 //!                 │          ├── Log ── one writer thread ── store.redb
-//!                 │          └── Network ── Transport (other members)
-//!                 └── expiry task (the leader ends silent sessions)
+//!                 │          └── Network ── Mesh ── Link ──┐
+//!                 ├── expiry task (the leader ends silent sessions)
+//!                 └── Door ── Desk (another node's) <──────┤
+//! RemoteHandle ── Remote ── Link ──────────────────────────┘
 //! ```
+//!
+//! A node that is no master has `RemoteHandle`s only. Who is a master is decided in `masters.rs`
+//! and done in `tend.rs`; a node comes in by an invitation, `membership.rs`.
 //!
 //! The directory (mode 0700), `dir` of [`LocalConfig`]:
 //!
 //! | file | holds |
 //! |---|---|
+//! | `pool` | cluster, secret and masters, once there is more than one node |
 //! | `lock` | nothing; locked by the process that uses the directory |
 //! | `store.redb` | log, vote, marks, and the identity: cluster id and node id, drawn at creation |
 //! | `snapshot` | the last snapshot, replaced by rename; `snapshot.new` while one is written |
@@ -24,9 +30,6 @@
 //!
 //! This crate alone names the consensus crate and the storage engine. It must not know what its
 //! keys mean.
-
-// What members say to each other is served by tests only, until members have a door.
-#![allow(dead_code)]
 
 mod clock;
 mod codec;

@@ -60,13 +60,6 @@ impl Pool {
         fs::rename(&aside, dir.join(FILE))?;
         File::open(dir)?.sync_all()
     }
-
-    pub fn remove(dir: &Path) -> io::Result<()> {
-        match fs::remove_file(dir.join(FILE)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
-    }
 }
 
 /// Lets one node join, once. Whoever has it can: it goes to that node and nowhere else, and not
@@ -159,8 +152,5 @@ mod tests {
             &fs::metadata(dir.path().join(FILE)).unwrap().permissions(),
         );
         assert_eq!(mode & 0o777, 0o600);
-        Pool::remove(dir.path()).unwrap();
-        Pool::remove(dir.path()).unwrap();
-        assert_eq!(Pool::read(dir.path()).unwrap(), None);
     }
 }
