@@ -100,7 +100,7 @@ impl Invitation {
     /// `Corrupt` for anything else.
     pub fn parse(text: &str) -> Result<Invitation> {
         let corrupt = || Error::none(ErrorKind::Corrupt).because("this is no invitation");
-        if text.len() > TEXT_MAX || !text.is_ascii() || text.len() % 2 != 0 {
+        if text.len() > TEXT_MAX || !text.is_ascii() || !text.len().is_multiple_of(2) {
             return Err(corrupt());
         }
         let byte = |at| u8::from_str_radix(&text[at..at + 2], 16);
