@@ -31,7 +31,7 @@ const ENGINE_CACHE_BYTES: usize = 16 << 20;
 const MEMORY_BYTES_MAX: usize = 16 << 20;
 const BATCH_BYTES_MAX: usize = 8 << 20;
 const GROWTH_BYTES: usize = 32 << 20;
-const READ_BYTES_MAX: usize = 4 << 20;
+const READ_BYTES_MAX: usize = 1 << 20;
 
 /// The engine's file and the lock on the directory, which is let go after it.
 struct Store {

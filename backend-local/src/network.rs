@@ -15,6 +15,9 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// For entries to be taken and written by another member, beyond a second for each megabyte.
+const CARRYING: Duration = Duration::from_secs(2);
+
 type RpcResult<T> = Result<T, RPCError<Types>>;
 
 pub struct Network(pub Arc<dyn Transport>);
@@ -79,7 +82,12 @@ impl RaftNetworkV2<Types> for Peer {
             entries: rpc.entries.iter().map(EntryForm::from).collect(),
             commit: rpc.leader_commit.as_ref().map(LogIdForm::from),
         };
-        match self.call(request, option.soft_ttl()).await? {
+        let bytes: usize = rpc.entries.iter().map(crate::raft::weight).sum();
+        // The option's time is a heartbeat's; entries take as long as they take, else a large
+        // one could never be replicated over a slow line.
+        let carrying = if bytes == 0 { Duration::ZERO } else { CARRYING };
+        let limit = option.soft_ttl() + carrying + Duration::from_micros(bytes as u64);
+        match self.call(request, limit).await? {
             PeerReply::Append(reply) => Ok(match reply {
                 AppendReply::Success => AppendEntriesResponse::Success,
                 AppendReply::Partial(upto) => {

@@ -2,8 +2,8 @@
 
 use backend_local::{Invitation, LocalConfig, LocalStore, StoreMember, Timing};
 use coord_api::{
-    Coordinator, CoordinatorExt, ErrorKind, Key, Prefix, ReadOpts, SessionOpts, Space, SpaceKind,
-    Txn, WatchEvent, WatchOpts,
+    Coordinator, CoordinatorExt, ErrorKind, Key, OpenOpts, Prefix, ReadOpts, SessionOpts, Space,
+    SpaceKind, Txn, WatchEvent, WatchOpts,
 };
 use futures_util::StreamExt;
 use std::path::Path;
@@ -23,7 +23,8 @@ fn config(dir: &Path, n: usize, listen: &str) -> LocalConfig {
         name: format!("n{n}"),
         listen: Some(listen.to_owned()),
         timing: Timing { heartbeat_ms: 100, election_ms: (600, 1200) },
-        lock_wait: Duration::from_secs(10),
+        lock_wait: SOON,
+        open: OpenOpts { connect_timeout: SOON, ..OpenOpts::default() },
         ..LocalConfig::new(dir.join(format!("n{n}")))
     }
 }
@@ -42,17 +43,30 @@ impl Pool {
     }
 
     async fn grow(&mut self) {
-        let invitation = self.store(0).invite().await.unwrap();
         let n = self.stores.len();
-        let joined = self.join(n, &invitation).await;
+        let joined = self.join(n).await;
         self.stores.push(Some(joined));
     }
 
-    async fn join(&self, n: usize, invitation: &Invitation) -> LocalStore {
-        // What the other node reads is text.
-        let invitation = Invitation::parse(&invitation.to_text()).unwrap();
+    /// With a new invitation as long as there is no leader to take one.
+    async fn join(&self, n: usize) -> LocalStore {
         let config = config(self.dir.path(), n, "127.0.0.1:0");
-        LocalStore::join(&config, &invitation).await.unwrap()
+        let deadline = Instant::now() + SOON;
+        loop {
+            let joined = match self.store(0).invite().await {
+                // What the other node reads is text.
+                Ok(invitation) => {
+                    let invitation = Invitation::parse(&invitation.to_text()).unwrap();
+                    LocalStore::join(&config, &invitation).await
+                }
+                Err(error) => Err(error),
+            };
+            match joined {
+                Ok(joined) => return joined,
+                Err(error) => assert!(Instant::now() < deadline, "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     fn store(&self, n: usize) -> &LocalStore {
@@ -84,6 +98,14 @@ impl Pool {
             }
             assert!(Instant::now() < deadline, "{count} masters: {members:?}");
             tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+    }
+
+    async fn wish(&self, through: usize, names: &[&str]) {
+        let deadline = Instant::now() + SOON;
+        while let Err(error) = self.store(through).set_masters(names).await {
+            assert!(Instant::now() < deadline, "{error}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
@@ -228,8 +250,7 @@ async fn a_lost_master_comes_back_as_another() {
     put(&c, "a", "1").await;
     pool.stop(2).await;
     std::fs::remove_dir_all(pool.dir.path().join("n2")).unwrap();
-    let invitation = pool.store(0).invite().await.unwrap();
-    let back = pool.join(2, &invitation).await;
+    let back = pool.join(2).await;
     pool.stores[2] = Some(back);
     let deadline = Instant::now() + SOON;
     let old = pool.addresses[2].clone();
@@ -252,11 +273,14 @@ async fn a_lost_master_comes_back_as_another() {
 /// One takes the invitation, the second and a stranger get nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_invitation_is_good_once() {
-    let mut pool = Pool::start(1).await;
+    let pool = Pool::start(1).await;
     let invitation = pool.store(0).invite().await.unwrap();
-    let joined = pool.join(1, &invitation).await;
-    pool.stores.push(Some(joined));
-    pool.masters(2).await;
+    // A client only, so that the founder stays alone and nothing else is under way.
+    let guest = LocalConfig { listen: None, ..config(pool.dir.path(), 1, "") };
+    let guest = LocalStore::join(&guest, &invitation).await.unwrap();
+    declare(&guest.handle()).await;
+    put(&guest.handle(), "a", "1").await;
+    assert_eq!(value(&pool.handle(0), "a").await.as_deref(), Some("1"));
     let again = config(pool.dir.path(), 7, "127.0.0.1:0");
     let error = LocalStore::join(&again, &invitation).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::PermissionDenied, "{error}");
@@ -271,10 +295,10 @@ async fn wishes_and_leaving() {
     let c = pool.handle(0);
     declare(&c).await;
     put(&c, "a", "1").await;
-    pool.store(2).set_masters(&["n0"]).await.unwrap();
+    pool.wish(2, &["n0"]).await;
     pool.masters(1).await;
     put(&c, "a", "2").await;
-    pool.store(0).set_masters(&[]).await.unwrap();
+    pool.wish(0, &[]).await;
     pool.masters(3).await;
     for n in [2, 1] {
         let leaving = pool.stores[n].take().unwrap();
