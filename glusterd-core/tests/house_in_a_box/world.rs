@@ -108,7 +108,7 @@ impl Life<'_> {
         let coordinator = Arc::new(MortalCoordinator { inner, fuse });
         let ground = Ground { host, lines, coordinator, identity };
         let house = House::assemble(&settings, ground).await.unwrap();
-        tokio::spawn(house.converger.clone().run(None));
+        tokio::spawn(house.converger.clone().run(None, house.settled.clone()));
         let mirror = house.converger.mirror().clone();
         let life = Life { world, house, mirror };
         life.settle().await;
