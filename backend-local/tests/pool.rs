@@ -194,12 +194,12 @@ async fn clients_outlive_their_master() {
     let mine = Key::ephemeral(&alive, "n3", session.id(), 0).unwrap();
     session.txn(Txn::new().put_ephemeral(&mine, "x")).await.unwrap();
     let addresses = pool.addresses.clone();
-    for n in 0..3 {
+    for (n, address) in addresses.iter().enumerate().take(3) {
         put(&c, "round", &format!("{n}")).await;
         pool.stop(n).await;
         put(&c, "round", &format!("{n} down")).await;
         assert_eq!(value(&c, "round").await, Some(format!("{n} down")));
-        pool.open(n, &addresses[n]).await;
+        pool.open(n, address).await;
         pool.masters(3).await;
     }
     assert!(session.state().borrow().valid_until().is_some());
