@@ -6,7 +6,7 @@ use super::args::{self, Args};
 use super::status::shown_host;
 use crate::model::{NodeId, Refusal, Volume};
 use crate::ops::{Answer, Ask, Commit, Cx, Operation, Outcome, Question, Step};
-use crate::options::refresh_op_versions;
+use crate::options::{disable_bitrot, enable_bitrot};
 use crate::rpc::Dict;
 use crate::store::Edit;
 
@@ -76,30 +76,22 @@ impl Bitrot {
         self.request.str("scrub-value")
     }
 
-    /// The options this form stores.
-    fn changes(&self) -> Result<Vec<(&'static str, String)>, Refusal> {
+    /// Op-versions stay as they are until the next set or reset, as in stock.
+    fn commit(&self, volume: &Volume) -> Result<Commit, Refusal> {
         let missing = || Refusal::staged("Bitrot operation failed");
-        let pairs = match self.op {
-            op::ENABLE => vec![("features.bitrot", "on"), ("features.scrub", "Active")],
-            op::DISABLE => vec![("features.bitrot", "off"), ("features.scrub", "Inactive")],
-            op::SCRUB => vec![("features.scrub", self.scrub().ok_or_else(missing)?)],
+        let mut after = volume.clone();
+        match self.op {
+            op::ENABLE => enable_bitrot(&mut after),
+            op::DISABLE => disable_bitrot(&mut after),
+            op::SCRUB => after.options.set("features.scrub", self.scrub().ok_or_else(missing)?),
             other => {
                 let row = TUNABLES.iter().find(|(number, ..)| *number == other);
                 let wrong = || Refusal::staged("Bitrot command failed. Invalid opcode");
                 let (_, key, option) = row.ok_or_else(wrong)?;
-                vec![(*option, self.request.str(key).ok_or_else(missing)?)]
+                after.options.set(*option, self.request.str(key).ok_or_else(missing)?);
             }
-        };
-        Ok(pairs.into_iter().map(|(key, value)| (key, value.to_owned())).collect())
-    }
-
-    fn commit(&self, volume: &Volume) -> Result<Commit, Refusal> {
-        let mut after = volume.clone();
-        for (key, value) in self.changes()? {
-            after.options.set(key, value);
         }
         after.version += 1;
-        refresh_op_versions(&mut after);
         Ok(Commit {
             edits: vec![Edit::PutVolume(Box::new(after))],
             settle: vec![volume.name.clone()],

@@ -5,7 +5,7 @@
 use super::args::Args;
 use super::start::echo_id;
 use crate::model::{DefragStatus, Refusal, Status, TaskKind, Volume};
-use crate::ops::{Commit, Cx, Hooks, Operation, Outcome, Step};
+use crate::ops::{Ask, Commit, Cx, Hooks, Operation, Outcome, Question, QuotaAsk, Step};
 use crate::rpc::Dict;
 use crate::store::Edit;
 
@@ -39,6 +39,7 @@ impl Operation for Stop {
         };
         Ok(Step::Commit(Commit {
             edits: vec![Edit::PutVolume(Box::new(after))],
+            then: end_quota_mounts(cx, volume),
             settle: vec![volume.name.clone()],
             hooks: Some(Hooks {
                 event: "stop",
@@ -61,6 +62,16 @@ impl Operation for Stop {
     fn changes(&self) -> bool {
         true
     }
+}
+
+/// A mount that `quota list` left would hang without its bricks.
+fn end_quota_mounts(cx: &Cx<'_>, volume: &Volume) -> Vec<Ask> {
+    if volume.options.flag("features.quota") != Some(true) {
+        return vec![];
+    }
+    let ask = QuotaAsk::EndMounts;
+    let question = Question::Quota { volume: volume.name.to_string(), ask };
+    cx.view.alive.iter().map(|node| Ask::new(*node, question.clone())).collect()
 }
 
 impl Stop {

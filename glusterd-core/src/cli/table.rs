@@ -1,8 +1,8 @@
 //! Which procedure is which command; what is not served says so.
 
 use super::{
-    add_brick, bitrot, create, delete, get, heal, info, peers, reset, set, small, start, state,
-    stats, status, stop, sync, upkeep,
+    add_brick, bitrot, create, delete, get, heal, info, peers, quota, reset, set, small, snapshot,
+    start, state, stats, status, stop, sync, upkeep,
 };
 use crate::model::Refusal;
 use crate::ops::Operation;
@@ -44,6 +44,7 @@ pub const ROWS: &[Row] = &[
     row!(19, "SYNC_VOLUME", sync::SyncVolume),
     row!(20, "RESET_VOLUME", reset::ResetVolume),
     row!(23, "PROFILE_VOLUME", stats::Stats),
+    row!(24, "QUOTA", quota::Quota),
     row!(27, "STATUS_VOLUME", status::Status),
     row!(31, "HEAL_VOLUME", heal::Heal),
     row!(32, "STATEDUMP_VOLUME", upkeep::Statedump),
@@ -51,6 +52,7 @@ pub const ROWS: &[Row] = &[
     row!(34, "CLRLOCKS_VOLUME", upkeep::ClearLocks),
     row!(35, "UUID_RESET", small::UuidReset),
     row!(36, "UUID_GET", small::UuidGet),
+    row!(39, "SNAP", snapshot::Snapshot),
     row!(40, "BARRIER_VOLUME", upkeep::Barrier),
     row!(41, "GET_VOL_OPT", get::GetOption),
     row!(43, "BITROT", bitrot::Bitrot),
@@ -63,10 +65,8 @@ pub const NOT_SERVED: &[(u32, &str)] = &[
     (14, "volume remove-brick"),
     (15, "volume replace-brick"),
     (22, "volume geo-replication"),
-    (24, "volume quota"),
     (37, "system:: copy file"),
     (38, "system:: execute"),
-    (39, "snapshot"),
     (42, "nfs-ganesha"),
     (44, "volume attach-tier"),
     (45, "volume tier"),

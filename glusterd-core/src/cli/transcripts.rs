@@ -165,6 +165,7 @@ impl Player {
             op_version: 1,
             client_op_version: 1,
             quota_version: 0,
+            quota: Default::default(),
             snap_max_hard_limit: 256,
             restored_from_snap: Uuid::nil(),
             start_epoch: 0,

@@ -357,6 +357,13 @@ impl Host for FakeHost {
         }
     }
 
+    async fn lstat_dir(&self, path: &str) -> io::Result<()> {
+        match self.fs.lstat(path)?.is_dir {
+            true => Ok(()),
+            false => Err(io::Error::from_raw_os_error(nix::libc::ENOTDIR)),
+        }
+    }
+
     async fn overwrite(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
         self.write(path, bytes).await
     }
@@ -374,6 +381,14 @@ impl Host for FakeHost {
     async fn xattr(&self, path: &str, name: &str) -> io::Result<Vec<u8>> {
         let none = || io::Error::from_raw_os_error(nix::libc::ENODATA);
         self.fs.xattr(path, name)?.ok_or_else(none)
+    }
+
+    async fn set_xattr(&self, path: &str, name: &str, value: &[u8]) -> io::Result<()> {
+        self.fs.set_xattr(path, name, value, false)
+    }
+
+    async fn remove_xattr(&self, path: &str, name: &str) -> io::Result<()> {
+        self.fs.remove_xattr(path, name)
     }
 }
 

@@ -145,6 +145,9 @@ pub trait Host: fmt::Debug + Send + Sync + 'static {
     /// Whether the folder can be read; the error says why not.
     async fn check_dir(&self, path: &str) -> io::Result<()>;
 
+    /// Whether the path itself, no link, is a directory; the error says why not.
+    async fn lstat_dir(&self, path: &str) -> io::Result<()>;
+
     /// Writes into the file itself, as `>` in a shell does: a device stays a device.
     async fn overwrite(&self, path: &str, bytes: &[u8]) -> io::Result<()>;
 
@@ -155,4 +158,8 @@ pub trait Host: fmt::Debug + Send + Sync + 'static {
 
     /// One extended attribute, a link at the end of the path not followed.
     async fn xattr(&self, path: &str, name: &str) -> io::Result<Vec<u8>>;
+
+    async fn set_xattr(&self, path: &str, name: &str, value: &[u8]) -> io::Result<()>;
+
+    async fn remove_xattr(&self, path: &str, name: &str) -> io::Result<()>;
 }

@@ -230,6 +230,15 @@ impl Host for RealHost {
         blocking(move || std::fs::read_dir(path).map(drop)).await
     }
 
+    async fn lstat_dir(&self, path: &str) -> io::Result<()> {
+        let path = path.to_owned();
+        blocking(move || match std::fs::symlink_metadata(path)?.is_dir() {
+            true => Ok(()),
+            false => Err(io::Error::from_raw_os_error(nix::libc::ENOTDIR)),
+        })
+        .await
+    }
+
     async fn overwrite(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
         let (path, bytes) = (path.to_owned(), bytes.to_owned());
         blocking(move || std::fs::write(path, bytes)).await
@@ -254,6 +263,17 @@ impl Host for RealHost {
             Ok(value)
         })
         .await
+    }
+
+    async fn set_xattr(&self, path: &str, name: &str, value: &[u8]) -> io::Result<()> {
+        let (path, name, value) = (path.to_owned(), name.to_owned(), value.to_owned());
+        let flags = rustix::fs::XattrFlags::empty();
+        blocking(move || Ok(rustix::fs::lsetxattr(path, name, &value, flags)?)).await
+    }
+
+    async fn remove_xattr(&self, path: &str, name: &str) -> io::Result<()> {
+        let (path, name) = (path.to_owned(), name.to_owned());
+        blocking(move || Ok(rustix::fs::lremovexattr(path, name)?)).await
     }
 }
 

@@ -15,10 +15,11 @@ pub(super) type Names = BTreeSet<String>;
 const BYTES_MAX: u64 = 64 << 20;
 
 /// Makes the file say `text`; whether it did not before. Missing folders are made.
-pub(super) fn put(path: &Path, text: &str) -> io::Result<bool> {
+pub(super) fn put(path: &Path, text: impl AsRef<[u8]>) -> io::Result<bool> {
+    let text = text.as_ref();
     let same = fs::metadata(path)
         .is_ok_and(|meta| meta.is_file() && meta.len() == text.len() as u64)
-        && fs::read(path).is_ok_and(|old| old == text.as_bytes());
+        && fs::read(path).is_ok_and(|old| old == text);
     if same {
         return Ok(false);
     }
@@ -34,7 +35,7 @@ pub(super) fn put(path: &Path, text: &str) -> io::Result<bool> {
         }
         opened => opened?,
     };
-    let written = file.write_all(text.as_bytes()).and_then(|()| fs::rename(&beside, path));
+    let written = file.write_all(text).and_then(|()| fs::rename(&beside, path));
     if written.is_err() {
         let _ = fs::remove_file(&beside);
     }
@@ -100,12 +101,18 @@ pub(super) fn clear(trash: &Path) -> io::Result<()> {
 /// # Errors
 /// Also for one that is not text, or too long.
 pub(super) fn read(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    let length = fs::File::open(path)?.take(BYTES_MAX + 1).read_to_string(&mut text)?;
+    String::from_utf8(read_bytes(path)?).map_err(io::Error::other)
+}
+
+/// # Errors
+/// Also for a file that is too long.
+pub(super) fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let length = fs::File::open(path)?.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
     if length as u64 > BYTES_MAX {
         return Err(io::Error::other("longer than any file of this kind"));
     }
-    Ok(text)
+    Ok(bytes)
 }
 
 #[cfg(test)]

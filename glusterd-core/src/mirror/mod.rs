@@ -7,6 +7,7 @@
 
 mod disk;
 pub mod parse;
+mod quota;
 pub mod text;
 mod tree;
 

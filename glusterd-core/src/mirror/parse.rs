@@ -8,8 +8,8 @@
 use super::text::{OP_REBALANCE, OP_REMOVE_BRICK};
 use crate::model::{
     Brick, Credentials, DefragStatus, Global, Kind, Layout, NodeId, OP_VERSION_MAX, OP_VERSION_MIN,
-    OptionList, Peer, PeerState, Status, Task, TaskKind, ThinArbiter, Transport, Volume, VolumeId,
-    VolumeName,
+    OptionList, Peer, PeerState, QuotaList, Status, Task, TaskKind, ThinArbiter, Transport, Volume,
+    VolumeId, VolumeName,
 };
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -84,7 +84,7 @@ fn code<T>(text: &str, of: fn(u32) -> Option<T>) -> Option<T> {
 /// A volume from its `info`, the files of its bricks by name (`HOST:-PATH`), and its
 /// `node_state.info` if there is one.
 ///
-/// What only the coordinator knows (`start_epoch`) is 0.
+/// What only the coordinator knows (`start_epoch`) is 0; quota's list has files of its own (`quota`).
 ///
 /// # Errors
 /// [`ParseError`]: the first thing that is wrong in any of these files.
@@ -114,6 +114,7 @@ pub fn volume(
         op_version: lines.number_or("op-version", 1)?,
         client_op_version: lines.number_or("client-op-version", 1)?,
         quota_version: lines.number_or("quota-version", 0)?,
+        quota: QuotaList::default(),
         snap_max_hard_limit: lines.number_or("snap-max-hard-limit", 256)?,
         restored_from_snap: uuid_or_nil(&mut lines, "restored_from_snap")?,
         start_epoch: 0,

@@ -161,10 +161,13 @@ const BLOCK: usize = 1024;
 pub fn checksum(info: &str, op_version: u32) -> u32 {
     let mut lines: Vec<&str> = info.split_inclusive('\n').collect();
     lines.sort_unstable();
-    let sorted = lines.concat();
+    checksum_in_order(lines.concat().as_bytes(), op_version)
+}
+
+pub(super) fn checksum_in_order(bytes: &[u8], op_version: u32) -> u32 {
     let mut state = [0u8; 4];
     let mut buffer = [0u8; BLOCK];
-    for block in sorted.as_bytes().chunks(BLOCK) {
+    for block in bytes.chunks(BLOCK) {
         buffer[..block.len()].copy_from_slice(block);
         let len = if op_version < CHECKSUM_EXACT { BLOCK } else { block.len() };
         mix(&mut state, &buffer[..len]);
@@ -219,9 +222,6 @@ pub fn peer(peer: &Peer) -> String {
 pub fn snapd_info(port: u16) -> String {
     format!("snapd-port={port}\n")
 }
-
-/// First line of `vols/V/quota.conf`; limits follow, 17 bytes each (gfid, then 1 usage or 2 objects).
-pub const QUOTA_CONF: &str = "GlusterFS Quota conf | version: v1.2\n";
 
 #[cfg(test)]
 mod tests {

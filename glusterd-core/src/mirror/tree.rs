@@ -9,6 +9,7 @@
 //! Facts: processes.md 12 (layout, delete); libglusterfs/src/store.c (modes, rename) (v10.3).
 
 use super::parse;
+use super::quota;
 use super::text::{self, Counts};
 use crate::model::{BrickRef, NodeId, OP_VERSION_MAX, Peer, PeerState, Volume, VolumeName};
 use crate::store::{Freshness, View};
@@ -169,6 +170,7 @@ impl Mirror {
         let done = disk::sweep(&dir.join("bricks"), &brick_files(volume), |_| true);
         report.note(&dir.join("bricks"), done);
         self.marker(volume, report);
+        self.quota(view, volume, report);
         match volgen::files(volume, &self.facts(view)) {
             Ok(files) => self.volfiles(volume, &files, report),
             // The old ones stay: they describe a graph that worked.
@@ -224,6 +226,21 @@ impl Mirror {
             _ => Ok(()),
         };
         report.note(&path, done);
+    }
+
+    /// Quota's list while quota is on.
+    fn quota(&self, view: &View, volume: &Volume, report: &mut Report) {
+        let dir = self.folder(&volume.name);
+        let on = volume.options.flag("features.quota") == Some(true);
+        let files = [
+            (quota::CONF, quota::conf(&volume.quota)),
+            (quota::CKSUM, quota::cksum(&volume.quota, view.op_version()).into_bytes()),
+        ];
+        for (name, bytes) in files {
+            let path = dir.join(name);
+            let done = if on { disk::put(&path, bytes) } else { disk::remove(&path) };
+            report.note(&path, done);
+        }
     }
 
     fn services(&self, view: &View, report: &mut Report) {
@@ -359,5 +376,11 @@ fn load_volume(dir: &Path, name: &VolumeName) -> Result<Volume, String> {
     let volume = parse::volume(name, &info, &bricks, state.as_deref());
     // Progress of a task is not worth a volume.
     let volume = volume.or_else(|_| parse::volume(name, &info, &bricks, None));
-    volume.map_err(|error| error.to_string())
+    let mut volume = volume.map_err(|error| error.to_string())?;
+    if let Ok(conf) = disk::read_bytes(&dir.join(quota::CONF)) {
+        let cksum = disk::read(&dir.join(quota::CKSUM)).unwrap_or_default();
+        volume.quota = quota::parse(&conf, &cksum)
+            .map_err(|wrong| format!("{}: {wrong}", dir.join(quota::CONF).display()))?;
+    }
+    Ok(volume)
 }

@@ -4,6 +4,7 @@ use super::brick::Brick;
 use super::layout::Layout;
 use super::names::{NodeId, VolumeId, VolumeName};
 use super::option_list::OptionList;
+use super::quota::QuotaList;
 use super::task::Task;
 use uuid::Uuid;
 
@@ -105,7 +106,9 @@ pub struct Volume {
     pub version: u32,
     pub op_version: u32,
     pub client_op_version: u32,
+    /// Times quota was enabled.
     pub quota_version: u32,
+    pub quota: QuotaList,
     pub snap_max_hard_limit: u64,
     pub restored_from_snap: Uuid,
     /// Grows with every start and start force. A node launches missing bricks when it sees a

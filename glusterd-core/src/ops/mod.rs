@@ -8,9 +8,11 @@ mod engine;
 mod marks;
 mod node;
 mod node_locks;
+mod node_quota;
 mod node_upkeep;
 mod processes;
 mod question;
+mod quota;
 mod step;
 mod supervised;
 
@@ -20,4 +22,5 @@ pub use marks::Marks;
 pub use node::{Clients, LocalNode};
 pub use processes::Processes;
 pub use question::*;
+pub use quota::QuotaAsk;
 pub use step::*;

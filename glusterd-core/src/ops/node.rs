@@ -120,6 +120,7 @@ impl LocalNode {
                     self.processes.call_service(service, volume, *procedure, name, &input, bound);
                 dict_answer(call.await)
             }
+            Question::Quota { volume, ask } => self.quota(volume, ask).await,
             other => self.answer_upkeep(other).await,
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! Plain data with a serialised form: on the own node a call, on others a key in the coordinator.
 
+use super::quota::QuotaAsk;
 use crate::model::VolumeName;
 use crate::options::NodeFacts;
 use serde::{Deserialize, Serialize};
@@ -45,6 +46,8 @@ pub enum Question {
     },
     /// Write a state file; without a name it gets the time's. Answer: `Text` (its path).
     WriteState { dir: String, file: Option<String>, text: String },
+    /// Answer: as `ask` says.
+    Quota { volume: String, ask: QuotaAsk },
     /// Be another node from now on. Answer: `Done`.
     ChangeIdentity { node: Uuid },
 }
@@ -149,6 +152,7 @@ impl Question {
             | ServiceOp { volume, .. }
             | Statedump { volume, .. }
             | RotateLog { volume, .. }
+            | Quota { volume, .. }
             | ClearLocks { volume, .. } => volume,
             Reach { .. }
             | Locate { .. }

@@ -3,7 +3,7 @@
 //! As in stock these leave the volume's op-versions alone until the next set or reset; counting up
 //! `version` is the caller's, with everything else it changes. Facts: glusterd-quota.c:490-760, glusterd-bitrot.c:180-420 (v10.3).
 
-use crate::model::Volume;
+use crate::model::{QuotaList, Volume};
 
 /// `volume quota V enable`.
 pub fn enable_quota(volume: &mut Volume) {
@@ -12,15 +12,27 @@ pub fn enable_quota(volume: &mut Volume) {
     volume.quota_version += 1;
 }
 
-/// `volume quota V disable`.
+/// `volume inode-quota V enable`.
+pub fn enable_inode_quota(volume: &mut Volume) {
+    volume.options.set("features.inode-quota", "on");
+}
+
+/// `volume quota V disable`; the list of limits goes with it.
 pub fn disable_quota(volume: &mut Volume) {
     volume.options.set("features.quota", "off");
     volume.options.set("features.inode-quota", "off");
-    let gone =
-        ["soft-timeout", "hard-timeout", "alert-time", "default-soft-limit", "quota-deem-statfs"];
+    let gone = [
+        "soft-timeout",
+        "hard-timeout",
+        "alert-time",
+        "default-soft-limit",
+        "quota-deem-statfs",
+        "quota-timeout",
+    ];
     for name in gone {
         volume.options.remove(&format!("features.{name}"));
     }
+    volume.quota = QuotaList::default();
 }
 
 /// `volume bitrot V enable`.

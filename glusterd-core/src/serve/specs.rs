@@ -160,6 +160,7 @@ mod tests {
             op_version: 1,
             client_op_version: 70200,
             quota_version: 0,
+            quota: Default::default(),
             snap_max_hard_limit: 256,
             restored_from_snap: Uuid::nil(),
             start_epoch: 1,

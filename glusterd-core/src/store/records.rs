@@ -4,8 +4,9 @@
 //! because a record is read far more often by people in trouble than it is written.
 
 use crate::model::{
-    Brick, Credentials, DefragStatus, Global, Kind, Layout, NodeId, OptionList, Peer, PeerState,
-    Status, Task, TaskKind, ThinArbiter, Transport, Volume, VolumeId, VolumeName,
+    Brick, Credentials, DefragStatus, Global, Kind, Layout, LimitKind, NodeId, OptionList, Peer,
+    PeerState, QuotaLimit, QuotaList, Status, Task, TaskKind, ThinArbiter, Transport, Volume,
+    VolumeId, VolumeName,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
@@ -88,6 +89,15 @@ pub struct VolumeBody {
     start_epoch: u64,
     #[serde(default)]
     task: Option<TaskBody>,
+    #[serde(default)]
+    quota: QuotaBody,
+}
+
+/// Each limit as `u` or `o`, then the id in hexadecimal.
+#[derive(Default, Serialize, Deserialize)]
+struct QuotaBody {
+    version: u32,
+    limits: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -141,6 +151,10 @@ impl From<&Volume> for VolumeBody {
             restored_from_snap: v.restored_from_snap,
             start_epoch: v.start_epoch,
             task: v.task.as_ref().map(TaskBody::from),
+            quota: QuotaBody {
+                version: v.quota.version,
+                limits: v.quota.limits.iter().map(limit_text).collect(),
+            },
         }
     }
 }
@@ -175,8 +189,31 @@ impl Record for Volume {
             restored_from_snap: b.restored_from_snap,
             start_epoch: b.start_epoch,
             task: b.task.map(task).transpose()?,
+            quota: quota(&b.quota)?,
         })
     }
+}
+
+fn limit_text(limit: &QuotaLimit) -> String {
+    let kind = match limit.kind {
+        LimitKind::Usage => 'u',
+        LimitKind::Objects => 'o',
+    };
+    format!("{kind}{}", limit.gfid.simple())
+}
+
+fn quota(b: &QuotaBody) -> Result<QuotaList, RecordError> {
+    let limit = |text: &String| {
+        let (kind, gfid) = text.split_at_checked(1)?;
+        let kind = match kind {
+            "u" => LimitKind::Usage,
+            "o" => LimitKind::Objects,
+            _ => return None,
+        };
+        Some(QuotaLimit { gfid: Uuid::try_parse(gfid).ok()?, kind })
+    };
+    let limits: Option<_> = b.limits.iter().map(limit).collect();
+    Ok(QuotaList { version: b.version, limits: limits.ok_or(RecordError::Field("quota"))? })
 }
 
 impl From<&Brick> for BrickBody {

@@ -188,6 +188,9 @@ through! {
     make_temp_dir(&self, prefix: &str) -> io::Result<String>;
     remove_empty_dir(&self, path: &str) -> io::Result<()>;
     xattr(&self, path: &str, name: &str) -> io::Result<Vec<u8>>;
+    set_xattr(&self, path: &str, name: &str, value: &[u8]) -> io::Result<()>;
+    remove_xattr(&self, path: &str, name: &str) -> io::Result<()>;
+    lstat_dir(&self, path: &str) -> io::Result<()>;
 }
 
 /// Processes answer every call with success.
