@@ -13,6 +13,17 @@ use std::time::Duration;
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
+    match daemon::volfile(&words) {
+        Some(Ok(text)) => {
+            print!("{text}");
+            return ExitCode::SUCCESS;
+        }
+        Some(Err(text)) => {
+            eprintln!("{text}");
+            return ExitCode::FAILURE;
+        }
+        None => {}
+    }
     glusterd_core::boot::start(&words, |settings, lifecycle| daemon::run(settings, lifecycle, open))
 }
 

@@ -5,9 +5,11 @@
 
 mod address;
 mod house;
+mod volfile;
 
 pub use address::address;
 pub use house::{Ground, House};
+pub use volfile::volfile;
 
 use crate::boot::{self, CmdHistory, Lifecycle, Settings};
 use crate::host::{Dirs, Host, RealHost};

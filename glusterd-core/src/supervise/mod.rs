@@ -18,7 +18,7 @@ mod rebalance;
 mod rebalance_work;
 mod record;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 mod service;
 mod service_work;
 mod shd;
