@@ -8,5 +8,6 @@ mod commands;
 mod compare;
 mod crash;
 mod normal;
+mod random;
 mod sandbox;
 mod service;
