@@ -97,7 +97,7 @@ mod tests {
         let good = conf(&list());
         assert_eq!(parse(b"", "").unwrap(), QuotaList::default());
         for end in 1..good.len() {
-            let whole = end >= HEADER.len() && (end - HEADER.len()) % LIMIT_BYTES == 0;
+            let whole = end >= HEADER.len() && (end - HEADER.len()).is_multiple_of(LIMIT_BYTES);
             assert_eq!(parse(&good[..end], "").is_ok(), whole, "{end}");
         }
         let mut odd = good;

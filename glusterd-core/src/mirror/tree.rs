@@ -249,7 +249,7 @@ impl Mirror {
             let path = self.work.join(service.path());
             let done = if view.volumes.values().any(|volume| service.serves(volume)) {
                 match volgen::service_graph(&view.volumes, service, &facts) {
-                    Ok(graph) => disk::put(&path, &graph.text()),
+                    Ok(graph) => disk::put(&path, graph.text()),
                     Err(error) => Err(io::Error::other(error)),
                 }
             } else {
