@@ -137,7 +137,7 @@ mod tests {
         check(
             "protocol/server",
             &[("transport.listen-backlog", "many"), ("transport.socket.keepalive", "many")],
-            "invalid number format \"many\" in option \"transport.listen-backlog\"",
+            "option transport.socket.keepalive many: 'many' is not a valid boolean value",
         );
     }
 }
