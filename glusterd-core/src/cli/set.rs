@@ -89,6 +89,14 @@ impl Operation for SetVolume {
     fn changes(&self) -> bool {
         matches!(self, SetVolume::Set { .. })
     }
+
+    fn ignores_quorum(&self) -> bool {
+        let lifts = |(key, _): &(String, String)| {
+            let key = key.strip_prefix("cluster.").unwrap_or(key);
+            matches!(key, "server-quorum-type" | "server-quorum-ratio")
+        };
+        matches!(self, SetVolume::Set { pairs, .. } if pairs.iter().all(lifts))
+    }
 }
 
 /// `all` in any case is the pool.

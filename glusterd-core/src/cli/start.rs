@@ -3,7 +3,7 @@
 //! Facts: glusterd-volume-ops.c:1189-1385, 2306 (v10.3).
 
 use super::args::{self, Args};
-use crate::model::{NodeId, Refusal, Status, Volume};
+use crate::model::{NodeId, Refusal, Status, Volume, errno};
 use crate::ops::{Answer, Ask, Commit, Cx, Hooks, Operation, Outcome, Question, Step};
 use crate::rpc::Dict;
 use crate::store::Edit;
@@ -30,7 +30,11 @@ impl Operation for Start {
         if cx.answers.is_empty() {
             let question = Question::CheckStart { volume: self.volume.clone(), force: self.force };
             let ask = |node| Ask::new(node, question.clone());
-            return Ok(Step::Ask(nodes_of(volume).into_iter().map(ask).collect()));
+            let up = nodes_of(volume).into_iter().filter(|node| cx.view.alive.contains(node));
+            let asks: Vec<Ask> = up.map(ask).collect();
+            if !asks.is_empty() {
+                return Ok(Step::Ask(asks));
+            }
         }
         refuse_if_any_refused(cx)?;
         Ok(Step::Commit(self.commit(cx, volume)))
@@ -91,16 +95,20 @@ pub fn nodes_of(volume: &Volume) -> BTreeSet<NodeId> {
     volume.bricks.iter().map(|brick| brick.node).collect()
 }
 
-/// The first refusal among the answers, in the order asked.
+/// The first refusal among the answers, in the order asked; another node's names the node.
 pub fn refuse_if_any_refused(cx: &Cx<'_>) -> Result<(), Refusal> {
     for answered in cx.answers {
-        match &answered.answer {
-            Answer::Refused { text, errno } => {
-                return Err(Refusal::staged(text.clone()).with_errno(*errno));
-            }
-            Answer::Silent(text) => return Err(Refusal::staged(text.clone())),
-            _ => {}
-        }
+        let (text, errno) = match &answered.answer {
+            Answer::Refused { text, errno } => (text, *errno),
+            Answer::Silent(text) => (text, errno::INTERNAL),
+            _ => continue,
+        };
+        let peer = cx.view.peers.get(&answered.node).filter(|peer| peer.id != cx.view.me);
+        let text = match peer.and_then(|peer| peer.hostnames.first()) {
+            Some(host) => format!("Pre Validation failed on {host}. {text}"),
+            None => text.clone(),
+        };
+        return Err(Refusal::staged(text).with_errno(errno));
     }
     Ok(())
 }

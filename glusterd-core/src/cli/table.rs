@@ -1,8 +1,8 @@
 //! Which procedure is which command; what is not served says so.
 
 use super::{
-    add_brick, bitrot, create, delete, get, heal, info, peers, quota, reset, set, small, snapshot,
-    start, state, stats, status, stop, sync, upkeep,
+    add_brick, bitrot, create, delete, detach, get, heal, info, probe, quota, reset, set, small,
+    snapshot, start, state, stats, status, stop, sync, upkeep,
 };
 use crate::model::Refusal;
 use crate::ops::Operation;
@@ -31,8 +31,8 @@ pub use crate::command_row as row;
 
 /// Every served procedure with a gf_cli_req; the five odd ones are in `serve/cli.rs`.
 pub const ROWS: &[Row] = &[
-    row!(1, "PROBE", peers::Probe),
-    row!(2, "DEPROBE", peers::Detach),
+    row!(1, "PROBE", probe::Probe),
+    row!(2, "DEPROBE", detach::Detach),
     row!(4, "CREATE_VOLUME", create::Create),
     row!(5, "GET_VOLUME", info::Info),
     row!(7, "DELETE_VOLUME", delete::Delete),

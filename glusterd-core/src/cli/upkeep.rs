@@ -210,7 +210,7 @@ impl Barrier {
         })
     }
 
-    fn asks(&self, volume: &Volume) -> Vec<Ask> {
+    fn asks(&self, view: &View, volume: &Volume) -> Vec<Ask> {
         let ask = |brick: &crate::model::Brick| {
             let mut input = Dict::new();
             input.set_str("volname", volume.name.as_str());
@@ -227,7 +227,7 @@ impl Barrier {
                 },
             )
         };
-        volume.bricks.iter().map(ask).collect()
+        volume.bricks.iter().filter(|brick| view.alive.contains(&brick.node)).map(ask).collect()
     }
 }
 
@@ -238,7 +238,7 @@ impl Operation for Barrier {
             return Err(Refusal::staged(format!("Volume {} is not started", self.volume)));
         }
         if cx.answers.is_empty() {
-            return Ok(Step::Ask(self.asks(volume)));
+            return Ok(Step::Ask(self.asks(cx.view, volume)));
         }
         if cx.answers.iter().any(|a| !matches!(a.answer, Answer::Dict(_))) {
             return Err(Refusal::staged("Failed to reconfigure barrier."));

@@ -5,21 +5,23 @@
 
 use crate::boot::{self, Settings};
 use crate::host::{HookQueue, Host};
-use crate::membership::Identity;
+use crate::membership::{self, Announced, Announcement, Identity};
 use crate::mirror::Mirror;
 use crate::model::{OP_VERSION_MAX, VolumeName};
-use crate::ops::{Clients, Converger, Engine, LocalNode, Marks, Processes, Site};
+use crate::ops::{Clients, Converger, Engine, LocalNode, Marks, PoolNodes, Post, Processes, Site};
 use crate::rpc::Xdr;
 use crate::rpc::callback::{CallbackProc, StatedumpReq};
 use crate::serve::Connections;
 use crate::serve::specs::MirrorSpecs;
-use crate::store::{CommitError, Edit, Sight, Store, View};
+use crate::store::{CommitError, Edit, Pool, Sight, Store, View};
 use crate::supervise::ports::Ports;
 use crate::supervise::{self, Lines, Supervisor};
 use coord_api::{Coordinator, Health, Retry};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 /// A small local store answers in milliseconds; a distant one may take longer than a start should.
 const FIRST_VIEW: Duration = Duration::from_secs(10);
@@ -54,6 +56,13 @@ pub struct House {
     pub specs: Arc<MirrorSpecs>,
     /// Whether the pool agrees with what an administrator changed on disk while the daemon was down.
     pub settled: watch::Receiver<bool>,
+    /// Calls from other nodes' commands end here too.
+    local: Arc<LocalNode>,
+    post: Arc<Post>,
+    announced: Arc<Announced>,
+    /// The pool that stands in this node's own file.
+    pool: Pool,
+    bind_address: Option<String>,
 }
 
 impl House {
@@ -84,7 +93,20 @@ impl House {
             Box::new(move || announced.push(CallbackProc::FETCHSPEC, b"")),
         );
         let marks = Arc::new(Marks::new(host.clone()));
-        let engine = engine(settings, &host, &store, &processes, &converger, &connections, &marks);
+        let local = Arc::new(LocalNode {
+            store: store.clone(),
+            host: host.clone(),
+            processes: processes.clone(),
+            converger: converger.clone(),
+            post_hooks: HookQueue::start(host.clone()),
+            clients: Arc::new(Connected(connections.clone())),
+            marks: marks.clone(),
+            bind_address: settings.bind_address.clone(),
+        });
+        let announced = Arc::new(Announced::default());
+        let post = Post::new(store.clone(), announced.clone());
+        let nodes = Arc::new(PoolNodes { local: local.clone(), post: post.clone() });
+        let engine = Arc::new(Engine::new(store.clone(), nodes, site(settings)));
         let notes = marks.left_over().await;
         let settled = settle(&store, identity, loaded.view).await;
         tokio::spawn(marks.sweep(store.clone(), notes));
@@ -94,38 +116,48 @@ impl House {
             Arc::new(move || store.view())
         };
         let specs = Arc::new(MirrorSpecs::new(view, host, reports));
-        Ok(House { store, converger, engine, connections, processes, ports, specs, settled })
+        Ok(House {
+            store,
+            converger,
+            engine,
+            connections,
+            processes,
+            ports,
+            specs,
+            settled,
+            local,
+            post,
+            announced,
+            pool: identity.pool,
+            bind_address: settings.bind_address.clone(),
+        })
+    }
+
+    /// Is a member among others from here on: announced, answering questions, moving when it is
+    /// moved. The task that is returned ends after `stop`, when the others have seen the node go.
+    pub fn take_part(&self, ttl: Duration, stop: CancellationToken) -> JoinHandle<()> {
+        let host = &self.local.host;
+        tokio::spawn(membership::keep_pool(host.clone(), self.pool, self.store.place()));
+        tokio::spawn(self.post.clone().run(self.local.clone()));
+        let announcement = Announcement {
+            store: self.store.clone(),
+            host: host.clone(),
+            bind_address: self.bind_address.clone(),
+            ttl,
+        };
+        tokio::spawn(announcement.keep_up(self.announced.clone(), stop))
     }
 }
 
-fn engine(
-    settings: &Settings,
-    host: &Arc<dyn Host>,
-    store: &Arc<Store>,
-    processes: &Arc<dyn Processes>,
-    converger: &Arc<Converger>,
-    connections: &Arc<Connections>,
-    marks: &Arc<Marks>,
-) -> Arc<Engine> {
-    let node = LocalNode {
-        store: store.clone(),
-        host: host.clone(),
-        processes: processes.clone(),
-        converger: converger.clone(),
-        post_hooks: HookQueue::start(host.clone()),
-        clients: Arc::new(Connected(connections.clone())),
-        marks: marks.clone(),
-        bind_address: settings.bind_address.clone(),
-    };
-    let site = Site {
+fn site(settings: &Settings) -> Site {
+    Site {
         workdir: settings.workdir.clone(),
         rundir: settings.rundir.clone(),
         logdir: settings.logdir.clone(),
         bind_address: settings.bind_address.clone(),
         address_family: settings.address_family.map(|family| family.name().to_owned()),
         base_port: settings.base_port,
-    };
-    Arc::new(Engine::new(store.clone(), Arc::new(node), site))
+    }
 }
 
 /// Begins to settle the pool and waits until that is done, unless the coordination service is not
@@ -176,6 +208,10 @@ async fn settle_pool(store: &Arc<Store>, identity: &Identity, on_disk: &View) ->
     let Some(mut sight) = store.wait_for(coord_api::Revision(0), FIRST_VIEW).await else {
         return false;
     };
+    if store.pool() != identity.pool {
+        // Moved while it was down: the files tell of where it was.
+        return true;
+    }
     let edits = takeover(&sight, identity, on_disk);
     for some in edits.chunks(EDITS_AT_ONCE) {
         match store.commit(&sight, some).await {

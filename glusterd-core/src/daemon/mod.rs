@@ -86,13 +86,7 @@ impl Daemon {
             tracing::warn!("volfiles are served as the last run left them until they are written");
         }
         let ttl = Duration::from_secs(self.settings.coordinator.session_ttl_s.into());
-        let announced = tokio::spawn(membership::announce(
-            house.store.coordinator().clone(),
-            house.store.pool(),
-            house.store.me(),
-            ttl,
-            stop.clone(),
-        ));
+        let announced = house.take_part(ttl, stop.clone());
         self.lifecycle.ready.signal()?;
         tracing::info!("ready");
 

@@ -57,6 +57,23 @@ fn own_addresses() -> io::Result<Vec<IpAddr>> {
         .collect())
 }
 
+pub(super) fn reachable() -> io::Result<Vec<IpAddr>> {
+    let own = own_addresses()?;
+    Ok(own.into_iter().filter(|address| !is_loopback(address)).collect())
+}
+
+/// Connecting a datagram socket sends nothing; the kernel picks the address.
+pub(super) async fn towards(target: IpAddr) -> io::Result<IpAddr> {
+    let any = match target {
+        IpAddr::V4(_) => IpAddr::from([0u8; 4]),
+        IpAddr::V6(_) => IpAddr::from([0u8; 16]),
+    };
+    let socket = tokio::net::UdpSocket::bind((any, 0)).await?;
+    // The port is of no interest: discard.
+    socket.connect((target, 9)).await?;
+    Ok(socket.local_addr()?.ip())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,5 +93,8 @@ mod tests {
             check(&own.to_string(), true).await;
         }
         assert!(is_local("no such name").await.is_err());
+        assert!(reachable().unwrap().iter().all(|address| !is_loopback(address)));
+        let loopback = IpAddr::from([127, 0, 0, 1]);
+        assert_eq!(towards(loopback).await.unwrap(), loopback);
     }
 }

@@ -3,6 +3,8 @@
 //! For tests of everything above this room. Nothing here may look at the real machine; chance
 //! comes from the seed alone.
 
+mod made_up;
+
 use super::brick_dir::{check, check_start, check_volume_id, mark, mount_dir, mount_root, unmark};
 use super::fs::{BrickFs, MemFs, MemNode};
 use super::{
@@ -10,6 +12,7 @@ use super::{
     Process, ProcessRef, Signal, StartBrick, VolumeIdCheck,
 };
 use async_trait::async_trait;
+use made_up::{absent, address_of, next};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
@@ -41,6 +44,7 @@ struct State {
     signals: Vec<(i32, Signal)>,
     hooks: Vec<HookRun>,
     local: BTreeSet<String>,
+    reachable: BTreeSet<String>,
 }
 
 #[derive(Debug)]
@@ -72,6 +76,13 @@ impl FakeHost {
 
     pub fn add_local(&self, host: &str) {
         self.state.lock().local.insert(host.to_owned());
+    }
+
+    /// Whether somebody takes connections there.
+    pub fn set_reachable(&self, host: &str, reachable: bool) {
+        let known = &mut self.state.lock().reachable;
+        known.retain(|name| name != host);
+        known.extend(reachable.then(|| host.to_owned()));
     }
 
     pub fn occupy_port(&self, port: u16) {
@@ -161,19 +172,6 @@ impl FakeHost {
 
 fn brick_port(process: &Process) -> Option<u16> {
     process.option("--brick-port")?.parse().ok()
-}
-
-/// SplitMix64.
-fn next(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
-fn absent() -> io::Error {
-    io::Error::from_raw_os_error(nix::libc::ENOENT)
 }
 
 #[async_trait]
@@ -331,14 +329,20 @@ impl Host for FakeHost {
         Ok(self.state.lock().local.contains(host))
     }
 
-    async fn reaches(&self, _host: &str, _port: u16) -> bool {
-        false
+    async fn reaches(&self, host: &str, _port: u16) -> bool {
+        self.state.lock().reachable.contains(host)
     }
 
-    /// Every name has an address of its own.
+    fn own_addresses(&self) -> io::Result<Vec<std::net::IpAddr>> {
+        Ok(self.state.lock().local.iter().map(|name| address_of(name)).collect())
+    }
+
+    async fn address_towards(&self, _target: std::net::IpAddr) -> io::Result<std::net::IpAddr> {
+        self.own_addresses()?.first().copied().ok_or_else(absent)
+    }
+
     async fn addresses(&self, host: &str) -> io::Result<Vec<std::net::IpAddr>> {
-        let number = xxhash_rust::xxh64::xxh64(host.as_bytes(), 0) as u32;
-        Ok(vec![std::net::Ipv4Addr::from(0x0a00_0000 | (number & 0x00ff_ffff)).into()])
+        Ok(vec![address_of(host)])
     }
 
     async fn run_hooks(&self, run: &HookRun) {

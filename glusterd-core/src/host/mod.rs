@@ -133,6 +133,18 @@ pub trait Host: fmt::Debug + Send + Sync + 'static {
     /// The name cannot be resolved, or not in time.
     async fn addresses(&self, host: &str) -> io::Result<Vec<std::net::IpAddr>>;
 
+    /// The addresses of this machine that others could reach: no loopback.
+    ///
+    /// # Errors
+    /// The interfaces cannot be listed.
+    fn own_addresses(&self) -> io::Result<Vec<std::net::IpAddr>>;
+
+    /// The address of this machine from which packets go to `target`.
+    ///
+    /// # Errors
+    /// There is no way to it.
+    async fn address_towards(&self, target: std::net::IpAddr) -> io::Result<std::net::IpAddr>;
+
     /// Whether somebody takes a TCP connection there, within a few seconds.
     async fn reaches(&self, host: &str, port: u16) -> bool;
 

@@ -206,6 +206,14 @@ impl Host for RealHost {
         super::address::addresses(host).await
     }
 
+    fn own_addresses(&self) -> io::Result<Vec<std::net::IpAddr>> {
+        super::address::reachable()
+    }
+
+    async fn address_towards(&self, target: std::net::IpAddr) -> io::Result<std::net::IpAddr> {
+        super::address::towards(target).await
+    }
+
     async fn run_hooks(&self, run: &HookRun) {
         let folder = self.dirs.hooks(run.event, run.phase.text());
         let listed = folder.clone();

@@ -5,8 +5,10 @@
 
 use crate::host::Host;
 use crate::model::{NodeId, OP_VERSION_MAX, OP_VERSION_MIN};
-use crate::store::Pool;
+use crate::store::{Place, Pool};
 use std::io;
+use std::sync::Arc;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 const BYTES_MAX: u64 = 64 << 10;
@@ -72,17 +74,36 @@ fn op_version(text: &str) -> u32 {
 }
 
 async fn pool(host: &dyn Host) -> Result<Pool, IdentityError> {
-    let folder = format!("{}/coordination", host.dirs().work);
-    let path = format!("{folder}/pool.info");
+    let path = format!("{}/coordination/pool.info", host.dirs().work);
     if let Some(text) = read(host, &path).await? {
         let id = value(&text, "pool").unwrap_or("");
         return Uuid::try_parse(id).map(Pool).map_err(|_| no_uuid(&path, id));
     }
     let pool = Pool(Uuid::new_v4());
+    write_pool(host, pool).await?;
+    Ok(pool)
+}
+
+async fn write_pool(host: &dyn Host, pool: Pool) -> Result<(), IdentityError> {
+    let folder = format!("{}/coordination", host.dirs().work);
     let failed = |source| IdentityError::Io { path: folder.clone(), source };
     host.make_dirs(&folder).await.map_err(failed)?;
-    write(host, &path, &format!("pool={}\n", pool.0)).await?;
-    Ok(pool)
+    write(host, &format!("{folder}/pool.info"), &format!("pool={}\n", pool.0)).await
+}
+
+/// Writes down for ever which pool the node is in, whenever that changes.
+pub async fn keep_pool(host: Arc<dyn Host>, written: Pool, mut place: watch::Receiver<Place>) {
+    let mut written = written;
+    loop {
+        let Ok(now) = place.wait_for(|now| now.pool != written).await.map(|now| now.pool) else {
+            return;
+        };
+        // Without the file the coordinator says at the next start where the node belongs.
+        if let Err(error) = write_pool(&*host, now).await {
+            tracing::error!(%error, "the pool this node is in now is not written down");
+        }
+        written = now;
+    }
 }
 
 fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {

@@ -2,6 +2,8 @@
 
 mod alive;
 mod identity;
+mod registry;
 
-pub use alive::announce;
-pub use identity::{Identity, IdentityError, load_or_create, write_identity};
+pub use alive::{Announced, Announcement};
+pub use identity::{Identity, IdentityError, keep_pool, load_or_create, write_identity};
+pub use registry::{Registered, registered_at};

@@ -7,7 +7,7 @@ use super::question::Answer;
 use super::step::{Answered, Ask, Commit, Cx, Hooks, Operation, Outcome, Site, Step};
 use crate::model::{NodeId, Refusal, VolumeName};
 use crate::rpc::Dict;
-use crate::store::{CommitError, Freshness, Sight, Store};
+use crate::store::{CommitError, Freshness, Sight, Store, View};
 use async_trait::async_trait;
 use coord_api::{Retry, Revision};
 use futures_util::future::join_all;
@@ -32,17 +32,20 @@ const NEWER_BOUND: Duration = Duration::from_secs(5);
 pub trait Nodes: Send + Sync + 'static {
     async fn ask(&self, ask: &Ask, until: Instant) -> Answer;
 
-    /// Waits until every node concerned has acted on `revision` for these volumes.
+    /// Waits until every node that is up has acted on `revision` for these volumes; other nodes
+    /// than this one run the hooks as well.
     async fn settle(
         &self,
         revision: Revision,
         volumes: &[VolumeName],
+        hooks: Option<&Hooks>,
         until: Instant,
     ) -> Vec<NodeFailed>;
 
+    /// On this node.
     async fn pre_hooks(&self, hooks: &Hooks);
 
-    /// Queues them; does not wait.
+    /// On this node. Queues them; does not wait.
     fn post_hooks(&self, hooks: &Hooks);
 }
 
@@ -135,6 +138,7 @@ impl Engine {
             if op.changes() && sight.view.freshness == Freshness::Stale {
                 return Err(unreachable(self.store.away_for()));
             }
+            refuse_without_quorum(op, &sight.view)?;
             let mut answers = Vec::new();
             let commit = self.decide(op, run, &sight, &mut answers).await?;
             let Some(commit) = commit else {
@@ -192,13 +196,15 @@ impl Engine {
     ) -> Result<Finished, Refusal> {
         let mut unsettled = self.ask_after(run, &commit.then).await;
         if unsettled.is_empty() || commit.if_unsettled.is_empty() {
-            unsettled.extend(self.nodes.settle(revision, &commit.settle, run.until).await);
+            let hooks = commit.hooks.as_ref();
+            let settled = self.nodes.settle(revision, &commit.settle, hooks, run.until);
+            unsettled.extend(settled.await);
         }
         let left = run.until.saturating_duration_since(Instant::now());
         let sight = self.store.wait_for(revision, left).await.unwrap_or_else(|| self.store.sight());
         if !unsettled.is_empty() && !commit.if_unsettled.is_empty() {
             self.take_back(run, &sight, &commit).await;
-            return Err(Refusal::staged(unsettled_text(&unsettled)));
+            return Err(Refusal::staged(unsettled_text(&sight.view, &unsettled)));
         }
         if let Some(hooks) = &commit.hooks {
             self.nodes.post_hooks(hooks);
@@ -220,7 +226,7 @@ impl Engine {
     async fn take_back(&self, run: &Run, sight: &Sight, commit: &Commit) {
         match self.store.commit(sight, &commit.if_unsettled).await {
             Ok(revision) => {
-                self.nodes.settle(revision, &commit.settle, run.until).await;
+                self.nodes.settle(revision, &commit.settle, None, run.until).await;
                 self.ask_after(run, &commit.after_take_back).await;
             }
             Err(error) => {
@@ -237,6 +243,15 @@ impl Engine {
         let newer = sights.wait_for(|s| s.view.revision > seen);
         let until = run.until.min(Instant::now() + NEWER_BOUND);
         let _either_way_the_plan_is_made_anew = tokio::time::timeout_at(until, newer).await;
+    }
+}
+
+/// Before anything else is looked at, as in stock.
+fn refuse_without_quorum(op: &dyn Operation, view: &View) -> Result<(), Refusal> {
+    let blocked = || op.queue().is_some_and(|name| view.blocked().contains(name.as_str()));
+    match op.changes() && !op.ignores_quorum() && blocked() {
+        true => Err(Refusal::staged("Quorum not met. Volume operation not allowed.")),
+        false => Ok(()),
     }
 }
 
@@ -274,6 +289,14 @@ fn refused(error: &CommitError, away: Option<Duration>) -> Refusal {
     }
 }
 
-fn unsettled_text(unsettled: &[NodeFailed]) -> String {
-    unsettled.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("\n")
+/// This node's words as they are, others' with the name of the node.
+fn unsettled_text(view: &View, unsettled: &[NodeFailed]) -> String {
+    let text = |(node, text): &NodeFailed| match view.peers.get(node) {
+        _ if *node == view.me => text.clone(),
+        peer => {
+            let host = peer.and_then(|peer| peer.hostnames.first()).cloned();
+            format!("Commit failed on {}. {text}", host.unwrap_or_else(|| node.to_string()))
+        }
+    };
+    unsettled.iter().map(text).collect::<Vec<_>>().join("\n")
 }

@@ -1,19 +1,19 @@
 //! This node: answers questions from its host and its processes, and settles.
 //!
-//! Other nodes are reached through the coordinator; a question to one that is not there is
-//! answered as such.
+//! It does not matter who asks: `pool_nodes` calls it for this node's commands, `post` for those
+//! of others.
 
 use super::converge::Converger;
-use super::engine::{NodeFailed, Nodes};
+use super::engine::NodeFailed;
 use super::marks::Marks;
 use super::processes::Processes;
-use super::question::{Answer, CheckedBrick, HostFacts, Located, Question};
-use super::step::{Ask, Hooks};
-use crate::host::{HookQueue, HookRun, Host, MarkBrick, Phase, PrepareBrick, StartBrick};
+use super::question::{Answer, CheckedBrick, HostFacts, Located, Question, RemoteHooks};
+use crate::host::{
+    HOOK_EVENTS, HookQueue, HookRun, Host, MarkBrick, Phase, PrepareBrick, StartBrick,
+};
 use crate::model::{Brick, NodeId, Volume, VolumeName, errno};
 use crate::rpc::Dict;
 use crate::store::Store;
-use async_trait::async_trait;
 use coord_api::Revision;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -45,17 +45,18 @@ fn refused(text: impl Into<String>) -> Answer {
     Answer::Refused { text: text.into(), errno: errno::INTERNAL }
 }
 
-#[async_trait]
-impl Nodes for LocalNode {
-    async fn ask(&self, ask: &Ask, until: Instant) -> Answer {
-        if ask.node != self.me() {
-            return Answer::Silent(format!("Node {} cannot be asked", ask.node));
-        }
-        let answered = tokio::time::timeout_at(until, self.answer(&ask.question, until));
+impl LocalNode {
+    pub(super) fn me(&self) -> NodeId {
+        self.store.view().me
+    }
+
+    pub(super) async fn answer_within(&self, question: &Question, until: Instant) -> Answer {
+        let answered = tokio::time::timeout_at(until, self.answer(question, until));
         answered.await.unwrap_or_else(|_| Answer::Silent("This node did not answer in time".into()))
     }
 
-    async fn settle(
+    /// Waits until this node has acted on `revision` for these volumes.
+    pub(super) async fn settle(
         &self,
         revision: Revision,
         volumes: &[VolumeName],
@@ -76,30 +77,49 @@ impl Nodes for LocalNode {
         failed
     }
 
-    async fn pre_hooks(&self, hooks: &Hooks) {
-        let args = hooks.pre.clone();
-        self.host.run_hooks(&HookRun { event: hooks.event, phase: Phase::Pre, args }).await;
+    /// As part of another node's command.
+    async fn settle_for(
+        &self,
+        revision: u64,
+        volumes: &[String],
+        hooks: Option<&RemoteHooks>,
+        until: Instant,
+    ) -> Answer {
+        let event = |hooks: &RemoteHooks| HOOK_EVENTS.iter().find(|event| **event == hooks.event);
+        let hooks = hooks.and_then(|hooks| Some((*event(hooks)?, hooks)));
+        if let Some((event, hooks)) = hooks {
+            self.pre_hooks(event, &hooks.pre).await;
+        }
+        let volumes: Vec<VolumeName> =
+            volumes.iter().filter_map(|name| VolumeName::parse(name)).collect();
+        let failed = self.settle(Revision(revision), &volumes, until).await;
+        if !failed.is_empty() {
+            let texts: Vec<String> = failed.into_iter().map(|(_, text)| text).collect();
+            return refused(texts.join("\n"));
+        }
+        if let Some((event, hooks)) = hooks {
+            self.post_hooks(event, &hooks.post);
+        }
+        Answer::Done
     }
 
-    fn post_hooks(&self, hooks: &Hooks) {
-        let args = hooks.post.clone();
-        self.post_hooks.push(HookRun { event: hooks.event, phase: Phase::Post, args });
+    pub(super) async fn pre_hooks(&self, event: &'static str, args: &[String]) {
+        self.host.run_hooks(&HookRun { event, phase: Phase::Pre, args: args.to_vec() }).await;
     }
-}
 
-impl LocalNode {
-    pub(super) fn me(&self) -> NodeId {
-        self.store.view().me
+    pub(super) fn post_hooks(&self, event: &'static str, args: &[String]) {
+        self.post_hooks.push(HookRun { event, phase: Phase::Post, args: args.to_vec() });
     }
 
     async fn answer(&self, question: &Question, until: Instant) -> Answer {
         let bound = until.saturating_duration_since(Instant::now());
         match question {
             Question::Locate { hosts, paths } => self.locate(hosts, paths).await,
-            Question::Reach { host, port } => match self.host.reaches(host, *port).await {
-                true => Answer::Done,
-                false => refused("Transport endpoint is not connected"),
-            },
+            Question::FindPeer { host } => self.find_peer(host).await,
+            Question::AwaitPeer { node } => self.await_peer(NodeId(*node), until).await,
+            Question::Settle { revision, volumes, hooks } => {
+                self.settle_for(*revision, volumes, hooks.as_ref(), until).await
+            }
             Question::CheckBricks { volume, bricks, force, any_device } => {
                 self.check_bricks(volume, bricks, *force, *any_device).await
             }

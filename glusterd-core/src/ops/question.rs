@@ -13,8 +13,13 @@ pub enum Question {
     /// Which of the hosts are this node, at which addresses, and where do the paths really lie?
     /// Answer: `Located`.
     Locate { hosts: Vec<String>, paths: Vec<String> },
-    /// Does anybody answer there? Answer: `Done`, or `Refused`.
-    Reach { host: String, port: u16 },
+    /// Which running daemon is that, and is it free to join? Answer: `Candidate`.
+    FindPeer { host: String },
+    /// Wait for a new member to show itself. Answer: `Done`, in any case.
+    AwaitPeer { node: Uuid },
+    /// Act on that revision for these volumes, with the hooks before and after.
+    /// Answer: `Done`, or `Refused` with what failed.
+    Settle { revision: u64, volumes: Vec<String>, hooks: Option<RemoteHooks> },
     /// May these paths become bricks? Creates missing directories; leaves no other mark.
     /// Answer: `Bricks`.
     CheckBricks { volume: String, bricks: Vec<(String, String)>, force: bool, any_device: bool },
@@ -59,6 +64,7 @@ pub enum Answer {
     /// A serialized dict.
     Dict(Vec<u8>),
     Located(Located),
+    Candidate(Candidate),
     Bricks(Vec<CheckedBrick>),
     Status(NodeStatus),
     OptionFacts(NodeFacts),
@@ -85,6 +91,43 @@ pub struct HostFacts {
     pub is_me: bool,
     /// Empty when the name does not resolve.
     pub addresses: Vec<String>,
+}
+
+/// Hook scripts for other nodes than the one that has the command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoteHooks {
+    pub event: String,
+    pub pre: Vec<String>,
+    pub post: Vec<String>,
+}
+
+/// What is known of a host that is to become a member.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Candidate {
+    pub is_me: bool,
+    /// Empty when the name does not resolve.
+    pub addresses: Vec<String>,
+    /// Whether a daemon takes connections there; what follows is looked at only then.
+    pub reached: bool,
+    /// This node's address on the way there.
+    pub my_address: Option<String>,
+    /// Daemons of this ensemble that run at these addresses: one, if all is well.
+    pub found: Vec<Found>,
+}
+
+/// A running daemon and the pool it is in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    pub node: Uuid,
+    pub pool: Uuid,
+    pub op_version_max: u32,
+    /// Version of its member record.
+    pub member: [u64; 3],
+    /// Other members of its pool.
+    pub peers: usize,
+    pub volumes: usize,
+    /// Everything of its pool: names and versions.
+    pub records: Vec<(String, [u64; 3])>,
 }
 
 /// A path found fit for a brick.
@@ -141,6 +184,16 @@ pub struct ServiceStatus {
 }
 
 impl Question {
+    /// Whether another node may ask it. What writes where it is told, or makes this node another
+    /// one, is for its own administrator.
+    pub fn may_travel(&self) -> bool {
+        use Question::{AwaitPeer, ChangeIdentity, FindPeer, WriteState};
+        !matches!(
+            self,
+            WriteState { .. } | ChangeIdentity { .. } | FindPeer { .. } | AwaitPeer { .. }
+        )
+    }
+
     /// The volume it is about, if it is about one.
     pub fn volume(&self) -> Option<VolumeName> {
         use Question::*;
@@ -154,7 +207,9 @@ impl Question {
             | RotateLog { volume, .. }
             | Quota { volume, .. }
             | ClearLocks { volume, .. } => volume,
-            Reach { .. }
+            FindPeer { .. }
+            | AwaitPeer { .. }
+            | Settle { .. }
             | Locate { .. }
             | MarkBricks { .. }
             | CheckBricks { .. }

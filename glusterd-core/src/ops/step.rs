@@ -115,4 +115,9 @@ pub trait Operation: Send + Sync {
 
     /// Changes the configuration: refused while the coordinator cannot be reached.
     fn changes(&self) -> bool;
+
+    /// Done even while the volume is without server quorum: it is how an administrator gets out.
+    fn ignores_quorum(&self) -> bool {
+        false
+    }
 }

@@ -5,10 +5,10 @@
 //! set of bricks by the pool's brick marker as well.
 
 use super::image::Sight;
-use super::keys::Pool;
-use super::records;
+use super::keys::{Pool, member};
+use super::records::{self, Member};
 use crate::model::{BrickRef, Global, NodeId, Peer, Volume, VolumeName};
-use coord_api::{Key, Txn};
+use coord_api::{Key, Txn, Version};
 use std::collections::BTreeSet;
 
 /// One record's new state.
@@ -20,35 +20,87 @@ pub enum Edit {
     PutGlobal(Global),
     PutPeer(Peer),
     DeletePeer(NodeId),
+    /// Takes a node into the pool that is alone in its own; its peer record is an edit of its own.
+    Adopt(Adoption),
+    /// Sends a member without bricks away, to be alone with these pool-wide settings.
+    Release {
+        node: NodeId,
+        to: Pool,
+        global: Global,
+    },
+}
+
+/// What whoever adopts a node has read of it: nothing of that may have moved since.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Adoption {
+    pub node: NodeId,
+    /// Version of the node's member record.
+    pub member: Version,
+    /// The pool it leaves, and every record of it: they go.
+    pub from: Pool,
+    pub leaves: Vec<(Key, Version)>,
 }
 
 /// The transaction for `edits` as seen from `sight`.
 pub fn guarded(pool: Pool, sight: &Sight, edits: &[Edit]) -> Txn {
-    let mut txn = Txn::new();
+    let me = member(sight.view.me);
+    let mut txn = match sight.member {
+        Some(version) => Txn::new().version(&me, version),
+        None => Txn::new().absent(&me),
+    };
     let mut bricks_move = false;
     for edit in edits {
-        let (key, value) = match edit {
-            Edit::PutVolume(volume) => {
-                bricks_move |= moves_bricks(sight, &volume.name, Some(volume));
-                (pool.volume(&volume.name), Some(records::encode(&**volume)))
-            }
-            Edit::DeleteVolume(name) => {
-                bricks_move |= moves_bricks(sight, name, None);
-                (pool.volume(name), None)
-            }
-            Edit::PutGlobal(global) => (pool.global(), Some(records::encode(global))),
-            Edit::PutPeer(peer) => (pool.peer(peer.id), Some(records::encode(peer))),
-            Edit::DeletePeer(node) => (pool.peer(*node), None),
+        bricks_move |= match edit {
+            Edit::PutVolume(volume) => moves_bricks(sight, &volume.name, Some(volume)),
+            Edit::DeleteVolume(name) => moves_bricks(sight, name, None),
+            // Against a volume that gets bricks there at the same time.
+            Edit::Release { .. } => true,
+            _ => false,
         };
-        txn = as_seen(txn, sight, &key);
-        txn = match value {
-            Some(value) => txn.put(&key, value),
-            None => txn.delete(&key),
-        };
+        txn = written(pool, txn, sight, edit);
     }
     if bricks_move {
         let key = pool.bricks();
         txn = as_seen(txn, sight, &key).put(&key, "{}");
+    }
+    txn
+}
+
+fn written(pool: Pool, txn: Txn, sight: &Sight, edit: &Edit) -> Txn {
+    let (key, value) = match edit {
+        Edit::PutVolume(volume) => (pool.volume(&volume.name), Some(records::encode(&**volume))),
+        Edit::DeleteVolume(name) => (pool.volume(name), None),
+        Edit::PutGlobal(global) => (pool.global(), Some(records::encode(global))),
+        Edit::PutPeer(peer) => (pool.peer(peer.id), Some(records::encode(peer))),
+        Edit::DeletePeer(node) => (pool.peer(*node), None),
+        Edit::Adopt(adoption) => return adopted(pool, txn, adoption),
+        Edit::Release { node, to, global } => {
+            let (record, global) =
+                (records::encode(&Member { pool: *to }), records::encode(global));
+            return txn.put(&member(*node), record).put(&to.global(), global);
+        }
+    };
+    let txn = as_seen(txn, sight, &key);
+    match value {
+        Some(value) => txn.put(&key, value),
+        None => txn.delete(&key),
+    }
+}
+
+/// Guarded by what every change of the pool it leaves would touch: each of its records, and the
+/// two that a first volume and a first peer would write.
+fn adopted(pool: Pool, txn: Txn, adoption: &Adoption) -> Txn {
+    let record = member(adoption.node);
+    let mut txn =
+        txn.version(&record, adoption.member).put(&record, records::encode(&Member { pool }));
+    for (key, version) in &adoption.leaves {
+        txn = txn.version(key, *version).delete(key);
+    }
+    let known = |key: &Key| adoption.leaves.iter().any(|(left, _)| left == key);
+    for key in [adoption.from.bricks(), adoption.from.peer(adoption.node)] {
+        if !known(&key) {
+            txn = txn.absent(&key);
+        }
     }
     txn
 }

@@ -1,216 +1,167 @@
-//! The live end of the store: follows the coordinator, publishes cluster images, commits changes.
+//! Follows the coordinator: this node's pool, its members that are up, and whether the node still
+//! belongs there.
 //!
-//! One task folds the watch; everybody else reads the last published [`Sight`] without waiting.
+//! A node that finds itself in another pool begins anew in that one; the image of the old pool
+//! stands until the new one is whole.
 
-use super::edit::{Edit, guarded};
-use super::image::{Image, Sight};
-use super::keys::{ALIVE, CONFIG, Pool, RECEIPTS};
-use super::view::{Freshness, View};
-use crate::model::NodeId;
+use super::image::Image;
+use super::keys::{ALIVE, ANSWERS, CONFIG, MEMBERS, QUESTIONS, REGISTRY, member, member_prefix};
+use super::live::{Place, Store};
+use super::present::Present;
+use super::records::{self, Member};
+use super::view::Freshness;
 use coord_api::{
-    Change, Coordinator, Effect, Entry, ErrorKind, Health, Receipts, Resolved, Revision, SpaceKind,
-    WatchEvent, WatchOpts,
+    Change, Entry, ErrorKind, Health, Revision, Space, SpaceKind, Txn, Version, WatchEvent,
+    WatchOpts,
 };
 use futures_util::StreamExt;
-use std::collections::{BTreeSet, HashMap};
+use futures_util::future::try_join_all;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OnceCell, watch};
 
-/// Why a change did not take effect, as far as the user can act on it.
-#[derive(Debug, thiserror::Error)]
-pub enum CommitError {
-    /// Something it relied on has moved: look again, decide again.
-    #[error("the configuration changed meanwhile")]
-    Conflict,
-    /// The coordinator said no, or cannot be reached; certainly nothing was written.
-    #[error("the coordination service refused the change")]
-    Refused(#[source] coord_api::Error),
-    /// The connection broke after sending: it may or may not be written.
-    #[error("the coordination service did not answer")]
-    Unknown(#[source] coord_api::Error),
-}
-
-/// Changes that this node can have under way at a time; more wait their turn.
-const RECEIPTS_MAX: usize = 4;
-/// How long the fate of a change is looked for after its answer was lost. With the change's own
-/// time-out this stays below the patience of a command.
-const FIND_OUT: Duration = Duration::from_secs(60);
-/// Attempts at a change that was lost on its way and certainly never arrived.
-const ATTEMPTS_MAX: usize = 3;
-
-/// One pool's records in one coordinator.
-#[derive(Debug)]
-pub struct Store {
-    coordinator: Arc<dyn Coordinator>,
-    pool: Pool,
-    sights: watch::Sender<Sight>,
-    me: watch::Sender<NodeId>,
-    receipts: OnceCell<Receipts>,
-}
-
-impl Store {
-    /// Declares the spaces and starts following the pool. `last_known` is served until the first
-    /// snapshot has arrived.
-    pub fn open(coordinator: Arc<dyn Coordinator>, pool: Pool, last_known: View) -> Arc<Store> {
-        let me = last_known.me;
-        let first = Sight { view: Arc::new(last_known), versions: Arc::default() };
-        let store = Arc::new(Store {
-            coordinator,
-            pool,
-            sights: watch::Sender::new(first),
-            me: watch::Sender::new(me),
-            receipts: OnceCell::new(),
-        });
-        tokio::spawn(follow(store.clone()));
-        store
-    }
-
-    pub fn coordinator(&self) -> &Arc<dyn Coordinator> {
-        &self.coordinator
-    }
-
-    /// How long the coordinator has been out of reach, if it is.
-    pub fn away_for(&self) -> Option<Duration> {
-        match *self.coordinator.health().borrow() {
-            Health::Unreachable { since } | Health::Degraded { since, .. } => Some(since.elapsed()),
-            Health::Ok | Health::Closed => None,
-        }
-    }
-
-    pub fn pool(&self) -> Pool {
-        self.pool
-    }
-
-    pub fn sight(&self) -> Sight {
-        self.sights.borrow().clone()
-    }
-
-    pub fn view(&self) -> Arc<View> {
-        self.sights.borrow().view.clone()
-    }
-
-    pub fn subscribe(&self) -> watch::Receiver<Sight> {
-        self.sights.subscribe()
-    }
-
-    /// Who this node is; it changes by `system:: uuid reset` alone.
-    pub fn me(&self) -> watch::Receiver<NodeId> {
-        self.me.subscribe()
-    }
-
-    /// Is another node from now on, in every image.
-    pub fn be(&self, node: NodeId) {
-        self.me.send_replace(node);
-        self.sights.send_modify(|sight| Arc::make_mut(&mut sight.view).me = node);
-    }
-
-    /// The identity is read with the image locked, so that none with the old one comes after.
-    fn publish(&self, sight: Sight) {
-        self.sights.send_modify(|shown| {
-            *shown = sight;
-            Arc::make_mut(&mut shown.view).me = *self.me.borrow();
-        });
-    }
-
-    /// Waits until an image with a live watch, at `revision` or later, is published.
-    pub async fn wait_for(&self, revision: Revision, at_most: Duration) -> Option<Sight> {
-        let mut sights = self.subscribe();
-        let reached = sights
-            .wait_for(|s| s.view.freshness == Freshness::Current && s.view.revision >= revision.0);
-        Some(tokio::time::timeout(at_most, reached).await.ok()?.ok()?.clone())
-    }
-
-    /// All of `edits`, or none if anything they rely on has changed since `sight`.
-    ///
-    /// A lost answer is followed up: an error other than [`CommitError::Unknown`] means that nothing
-    /// was or will be written, and that one only comes when the service stayed away for a minute.
-    ///
-    /// # Errors
-    /// As [`CommitError`].
-    pub async fn commit(&self, sight: &Sight, edits: &[Edit]) -> Result<Revision, CommitError> {
-        let receipts = self.receipts().await.map_err(CommitError::Refused)?;
-        let txn = guarded(self.pool, sight, edits);
-        for _ in 0..ATTEMPTS_MAX {
-            match receipts.txn(txn.clone()).await {
-                Ok(Resolved::Committed { revision }) => return Ok(revision),
-                Ok(Resolved::Conflict { .. }) => return Err(CommitError::Conflict),
-                Ok(Resolved::NotCommitted) => tracing::warn!("a change was lost on its way"),
-                Err(error) if error.effect == Effect::Unknown => {
-                    return Err(CommitError::Unknown(error));
-                }
-                Err(error) => return Err(CommitError::Refused(error)),
-            }
-        }
-        Err(CommitError::Refused(ErrorKind::Timeout.into()))
-    }
-
-    /// Opened once per process; that also ends what an earlier process of this node left under way.
-    async fn receipts(&self) -> coord_api::Result<&Receipts> {
-        let open = || {
-            let owner = format!("{}.{}", self.pool.0, *self.me.borrow());
-            let coordinator = self.coordinator.clone();
-            async move { Receipts::open(&coordinator, &RECEIPTS, &owner, RECEIPTS_MAX, FIND_OUT).await }
-        };
-        self.receipts.get_or_try_init(open).await
-    }
-}
-
-/// Pause before the spaces are declared again; the coordinator itself paces reconnects.
+/// Pause before something is tried again; the coordinator itself paces reconnects.
 const RETRY: Duration = Duration::from_millis(500);
 /// Pause before watches that have ended are begun again.
 const REOPEN: Duration = Duration::from_secs(5);
 
+/// What ends the following of one pool.
+#[derive(PartialEq, Eq)]
+enum End {
+    /// The node is somewhere else, or somebody else.
+    Moved,
+    /// A watch has ended.
+    Closed,
+}
+
 /// A watch that ends while the handle is open (a missing permission, say) is begun again.
-async fn follow(store: Arc<Store>) {
+pub(super) async fn follow(store: Arc<Store>) {
     loop {
         declare_spaces(&store).await;
-        follow_watches(&store).await;
-        publish_stale(&store);
-        if *store.coordinator.health().borrow() == Health::Closed {
+        let mut place = *store.place().borrow();
+        while follow_pool(&store, place).await == End::Moved {
+            place = *store.place().borrow();
+        }
+        store.publish_stale();
+        if *store.coordinator().health().borrow() == Health::Closed {
             return;
         }
         tokio::time::sleep(REOPEN).await;
     }
 }
 
-/// Until one of the watches has ended.
-async fn follow_watches(store: &Store) {
-    let me = *store.me.borrow();
-    let mut image = Image::new(store.pool, me);
-    let mut config = store.coordinator.watch(store.pool.prefix(), WatchOpts::default());
-    let mut alive = store.coordinator.watch(store.pool.alive_prefix(), WatchOpts::default());
+async fn follow_pool(store: &Arc<Store>, place: Place) -> End {
+    let image = Image::new(place.pool, place.node);
+    let mut records = Records { image, revision: None, beginning: false };
+    let watch = |prefix| store.coordinator().watch(prefix, WatchOpts::default());
+    let mut own = watch(member_prefix(place.node));
+    let mut config = watch(place.pool.prefix());
+    let mut alive = watch(place.pool.alive_prefix());
+    let mut places = store.place();
     let mut present = Present::default();
-    let mut revision = None;
+    let mut belongs = Belongs::default();
     loop {
-        tokio::select! {
-            event = config.next() => match event {
-                Some(event) => fold(&mut image, &mut revision, event),
-                None => return,
-            },
-            event = alive.next() => match event {
-                Some(event) => present.fold(event),
-                None => return,
-            },
-        }
-        let Some(revision) = revision else {
-            publish_stale(store);
-            continue;
+        let open = tokio::select! {
+            event = own.next() => event.map(|event| belongs.fold(event)),
+            event = config.next() => event.map(|event| records.fold(event)),
+            event = alive.next() => event.map(|event| present.fold(event)),
+            changed = places.wait_for(|now| *now != place) => {
+                return changed.map_or(End::Closed, |_| End::Moved);
+            }
         };
-        if present.synced {
-            image.set_alive(present.nodes(store.pool), *store.me.borrow());
-            store.publish(image.sight(revision, Freshness::Current));
+        if open.is_none() {
+            return End::Closed;
+        }
+        if belongs.is_unsaid() && !say_where(store, place).await {
+            return End::Closed;
+        }
+        let Some((said, version)) = belongs.said else { continue };
+        if said.pool != place.pool {
+            tracing::info!(from = %place.pool.0, to = %said.pool.0, "this node is in another pool now");
+            store.belong(said.pool);
+            return End::Moved;
+        }
+        match records.revision {
+            None => store.publish_stale(),
+            Some(revision) if present.synced => {
+                records.image.set_alive(present.nodes(place.pool), place.node);
+                store.publish(records.image.sight(revision, Freshness::Current, Some(version)));
+            }
+            Some(_) => {}
         }
     }
 }
 
+/// What the node's own record says.
+#[derive(Default)]
+struct Belongs {
+    said: Option<(Member, Version)>,
+    synced: bool,
+}
+
+impl Belongs {
+    fn fold(&mut self, event: WatchEvent) {
+        let read = |entry: &Entry| match records::decode::<Member>(&entry.value) {
+            Ok(member) => Some((member, entry.version)),
+            Err(error) => {
+                tracing::error!(key = entry.key.name(), %error, "where this node belongs cannot be read");
+                None
+            }
+        };
+        match event {
+            WatchEvent::Snapshot { entries, .. } => self.said = entries.first().and_then(read),
+            WatchEvent::Synced { .. } => self.synced = true,
+            WatchEvent::Changes { changes, .. } => {
+                for change in changes {
+                    match change {
+                        Change::Put(entry) => self.said = read(&entry).or(self.said),
+                        Change::Delete { .. } => self.said = None,
+                    }
+                }
+            }
+            WatchEvent::Progress { .. } => {}
+            WatchEvent::Lost { .. } | WatchEvent::Closed(_) => self.synced = false,
+        }
+    }
+
+    /// The coordinator does not know the node.
+    fn is_unsaid(&self) -> bool {
+        self.synced && self.said.is_none()
+    }
+}
+
+/// Until the coordinator has a record of the node, whoever wrote it: the watch tells what it says.
+/// `false`: the coordinator is closed.
+async fn say_where(store: &Store, place: Place) -> bool {
+    let key = member(place.node);
+    let record = records::encode(&Member { pool: place.pool });
+    loop {
+        let txn = Txn::new().absent(&key).put(&key, record.clone());
+        match store.coordinator().txn(txn).await {
+            Ok(_) => return true,
+            Err(error) if error.kind == ErrorKind::Closed => return false,
+            Err(error) => {
+                tracing::warn!(%error, "this node is not known to the coordination service yet")
+            }
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
 async fn declare_spaces(store: &Store) {
+    use SpaceKind::{Ephemeral, Persistent};
+    let spaces: [(&Space, SpaceKind); 6] = [
+        (&CONFIG, Persistent),
+        (&MEMBERS, Persistent),
+        (&ALIVE, Ephemeral),
+        (&REGISTRY, Ephemeral),
+        (&QUESTIONS, Ephemeral),
+        (&ANSWERS, Ephemeral),
+    ];
     let mut said = false;
     loop {
-        let config = store.coordinator.ensure_space(&CONFIG, SpaceKind::Persistent).await;
-        let alive = store.coordinator.ensure_space(&ALIVE, SpaceKind::Ephemeral).await;
-        match config.and(alive) {
-            Ok(()) => return,
+        let declare = |(space, kind)| store.coordinator().ensure_space(space, kind);
+        match try_join_all(spaces.map(declare)).await {
+            Ok(_) => return,
             Err(error) if error.kind == ErrorKind::Closed => return,
             Err(error) if !said => {
                 tracing::warn!(%error, "waiting for the coordination service");
@@ -222,95 +173,102 @@ async fn declare_spaces(store: &Store) {
     }
 }
 
-/// Folds one event; `revision` is `None` while the stream has a gap.
-fn fold(image: &mut Image, revision: &mut Option<Revision>, event: WatchEvent) {
-    let put = |image: &mut Image, entry: &Entry| {
-        if let Err(error) = image.put(entry) {
-            tracing::error!(key = entry.key.name(), %error, "a record cannot be read; keeping what was known");
-        }
-    };
-    match event {
-        WatchEvent::Snapshot { entries, .. } => {
-            if revision.take().is_some() {
-                image.clear();
-            }
-            entries.iter().for_each(|entry| put(image, entry));
-        }
-        WatchEvent::Synced { revision: at, .. } => *revision = Some(at),
-        WatchEvent::Changes { revision: at, changes } => {
-            for change in &changes {
-                match change {
-                    Change::Put(entry) => put(image, entry),
-                    Change::Delete { key } => image.delete(key),
-                }
-            }
-            *revision = Some(at);
-        }
-        WatchEvent::Progress { revision: at } => *revision = Some(at),
-        WatchEvent::Lost { reason } => {
-            tracing::warn!(?reason, "lost the watch on the configuration");
-            *revision = None;
-            image.clear();
-        }
-        WatchEvent::Closed(error) => {
-            tracing::warn!(%error, "the watch on the configuration ended");
-            *revision = None;
-        }
-    }
+/// The pool's records as the watch tells them.
+struct Records {
+    image: Image,
+    /// `None` while the stream has a gap.
+    revision: Option<Revision>,
+    /// Parts of a snapshot are coming in.
+    beginning: bool,
 }
 
-fn publish_stale(store: &Store) {
-    store.sights.send_if_modified(|sight| {
-        let was_current = sight.view.freshness == Freshness::Current;
-        if was_current {
-            let mut view = View::clone(&sight.view);
-            view.freshness = Freshness::Stale;
-            sight.view = Arc::new(view);
-        }
-        was_current
-    });
-}
-
-/// Announcements of running daemons.
-#[derive(Default)]
-struct Present {
-    names: HashMap<coord_api::Key, ()>,
-    synced: bool,
-}
-
-impl Present {
+impl Records {
     fn fold(&mut self, event: WatchEvent) {
         match event {
             WatchEvent::Snapshot { entries, .. } => {
-                if std::mem::take(&mut self.synced) {
-                    self.names.clear();
+                if !std::mem::replace(&mut self.beginning, true) {
+                    self.image.clear();
                 }
-                self.names.extend(entries.into_iter().map(|entry| (entry.key, ())));
+                self.revision = None;
+                entries.iter().for_each(|entry| self.put(entry));
             }
-            WatchEvent::Synced { .. } => self.synced = true,
-            WatchEvent::Changes { changes, .. } => {
-                for change in changes {
+            // Resumed, what was known before the gap still holds.
+            WatchEvent::Synced { revision, .. } => {
+                self.beginning = false;
+                self.revision = Some(revision);
+            }
+            WatchEvent::Changes { revision, changes } => {
+                for change in &changes {
                     match change {
-                        Change::Put(entry) => self.names.insert(entry.key, ()),
-                        Change::Delete { key } => self.names.remove(&key),
-                    };
+                        Change::Put(entry) => self.put(entry),
+                        Change::Delete { key } => self.image.delete(key),
+                    }
                 }
+                self.revision = Some(revision);
             }
-            WatchEvent::Progress { .. } => {}
-            WatchEvent::Lost { .. } | WatchEvent::Closed(_) => {
-                self.names.clear();
-                self.synced = false;
+            WatchEvent::Progress { revision } => self.revision = Some(revision),
+            WatchEvent::Lost { reason } => {
+                tracing::warn!(?reason, "lost the watch on the configuration");
+                self.beginning = false;
+                self.revision = None;
+            }
+            WatchEvent::Closed(error) => {
+                tracing::warn!(%error, "the watch on the configuration ended");
+                self.revision = None;
             }
         }
     }
 
-    /// `POOL.NODE@session-counter`, so a node is up as long as one of its sessions is.
-    fn nodes(&self, pool: Pool) -> BTreeSet<NodeId> {
-        let pool = format!("{}.", pool.0);
-        let id = |name: &str| {
-            let rest = name.strip_prefix(&pool)?;
-            NodeId::parse(rest.split('@').next()?)
+    fn put(&mut self, entry: &Entry) {
+        if let Err(error) = self.image.put(entry) {
+            tracing::error!(key = entry.key.name(), %error, "a record cannot be read; keeping what was known");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::keys::Pool;
+    use super::*;
+    use crate::model::{Global, NodeId};
+    use coord_api::LostReason;
+    use uuid::Uuid;
+
+    fn entry(key: coord_api::Key, value: Vec<u8>) -> Entry {
+        let (created, modified) = (Revision(1), Revision(1));
+        Entry { key, value: value.into(), version: Version([1; 3]), created, modified, owner: None }
+    }
+
+    /// A short loss of the connection must not look as if everything had been deleted.
+    #[test]
+    fn what_was_known_holds_through_a_resumption() {
+        let (pool, me) = (Pool(Uuid::nil()), NodeId(Uuid::nil()));
+        let image = Image::new(pool, me);
+        let mut records = Records { image, revision: None, beginning: false };
+        let global = Global { version: 7, ..Global::default() };
+        let entries = vec![entry(pool.global(), records::encode(&global))];
+        let mut present = Present::default();
+        let name = format!("{}@1-0", pool.alive_name(me));
+        let alive = vec![entry(coord_api::Key::new(&ALIVE, &name).unwrap(), vec![])];
+        let synced = |resumed| WatchEvent::Synced { revision: Revision(1), resumed };
+        let lost = || WatchEvent::Lost { reason: LostReason::Disconnected };
+        let known = |records: &Records| {
+            let sight = records.image.sight(Revision(1), Freshness::Current, None);
+            sight.view.global.version
         };
-        self.names.keys().filter_map(|key| id(key.name())).collect()
+        let mut both = |config: WatchEvent, up: WatchEvent| {
+            records.fold(config);
+            present.fold(up);
+            (known(&records), present.nodes(pool).len(), records.revision.is_some())
+        };
+        let first = |entries| WatchEvent::Snapshot { entries, more: false };
+        both(first(entries), first(alive));
+        assert_eq!(both(synced(false), synced(false)), (7, 1, true));
+        assert_eq!(both(lost(), lost()), (7, 1, false));
+        assert_eq!(both(synced(true), synced(true)), (7, 1, true));
+        // What a new snapshot does not hold is gone.
+        both(lost(), lost());
+        both(first(vec![]), first(vec![]));
+        assert_eq!(both(synced(false), synced(false)), (0, 0, true));
     }
 }

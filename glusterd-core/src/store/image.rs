@@ -26,6 +26,9 @@ pub struct Image {
 pub struct Sight {
     pub view: Arc<View>,
     pub versions: Arc<HashMap<Key, Version>>,
+    /// Of the record that says this node belongs to the pool: a node that was moved elsewhere
+    /// changes nothing here any more. `None`: not known.
+    pub member: Option<Version>,
 }
 
 impl Image {
@@ -83,11 +86,19 @@ impl Image {
         self.view.alive.insert(me);
     }
 
-    pub fn sight(&self, revision: Revision, freshness: Freshness) -> Sight {
+    /// Only members are up: a node that has yet to leave, or to arrive, is none.
+    pub fn sight(
+        &self,
+        revision: Revision,
+        freshness: Freshness,
+        member: Option<Version>,
+    ) -> Sight {
         let mut view = self.view.clone();
+        let (me, peers) = (view.me, &view.peers);
+        view.alive.retain(|node| *node == me || peers.contains_key(node));
         view.revision = revision.0;
         view.freshness = freshness;
-        Sight { view: Arc::new(view), versions: Arc::new(self.versions.clone()) }
+        Sight { view: Arc::new(view), versions: Arc::new(self.versions.clone()), member }
     }
 }
 

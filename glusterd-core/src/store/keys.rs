@@ -15,6 +15,14 @@ pub static CONFIG: LazyLock<Space> = LazyLock::new(|| space("config"));
 pub static ALIVE: LazyLock<Space> = LazyLock::new(|| space("alive"));
 /// What became of each node's last changes.
 pub static RECEIPTS: LazyLock<Space> = LazyLock::new(|| space("receipts"));
+/// Which pool each node belongs to.
+pub static MEMBERS: LazyLock<Space> = LazyLock::new(|| space("members"));
+/// Session-bound: every daemon that runs on the ensemble, whatever its pool.
+pub static REGISTRY: LazyLock<Space> = LazyLock::new(|| space("registry"));
+/// Session-bound: questions to nodes, by the session of whoever asks.
+pub static QUESTIONS: LazyLock<Space> = LazyLock::new(|| space("questions"));
+/// Session-bound: answers, by the session of whoever answers.
+pub static ANSWERS: LazyLock<Space> = LazyLock::new(|| space("answers"));
 
 /// Longest user text that goes into a name as it stands: three bytes each when escaped, beside a
 /// pool's uuid.
@@ -26,6 +34,33 @@ fn space(name: &str) -> Space {
 
 fn key(space: &Space, name: &str) -> Key {
     Key::new(space, name).expect("uuids, letters and dots within the length limit")
+}
+
+/// The record that says which pool a node belongs to. It names no other key.
+pub fn member(node: NodeId) -> Key {
+    key(&MEMBERS, &node.to_string())
+}
+
+pub fn member_prefix(node: NodeId) -> Prefix {
+    Prefix::new(&MEMBERS, &node.to_string()).expect("a uuid")
+}
+
+/// What is addressed to a node, in [`QUESTIONS`] or [`ANSWERS`].
+pub fn letters_to(space: &Space, node: NodeId) -> Prefix {
+    Prefix::new(space, &format!("{node}.")).expect("a uuid and a dot")
+}
+
+/// One sheet of a letter, before the session's suffix: addressee, letter, sheet, sheets.
+pub fn sheet(node: NodeId, letter: Uuid, sheet: usize, sheets: usize) -> String {
+    format!("{node}.{letter}.{sheet}.{sheets}")
+}
+
+/// Letter, sheet and number of sheets of a name that [`sheet`] made.
+pub fn read_sheet(stem: &str) -> Option<(Uuid, usize, usize)> {
+    let mut parts = stem.split('.').skip(1);
+    let letter = Uuid::try_parse(parts.next()?).ok()?;
+    let (at, of) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    (at < of).then_some((letter, at, of))
 }
 
 /// The names of one pool.
@@ -113,5 +148,16 @@ mod tests {
         assert_eq!(pool.holds(&pool.global()), Holds::Global);
         assert_eq!(pool.holds(&pool.bricks()), Holds::Bricks);
         assert_eq!(Pool(Uuid::nil()).holds(&pool.global()), Holds::Other);
+    }
+
+    #[test]
+    fn a_sheet_is_found_by_its_name() {
+        let (node, letter) = (NodeId(Uuid::max()), Uuid::max());
+        assert_eq!(read_sheet(&sheet(node, letter, 63, 64)), Some((letter, 63, 64)));
+        for wrong in ["", "a.b.0.1", "x.ffffffff-ffff-ffff-ffff-ffffffffffff.1.1"] {
+            assert_eq!(read_sheet(wrong), None, "{wrong}");
+        }
+        let session = coord_api::SessionId(u64::MAX);
+        assert!(Key::ephemeral(&ANSWERS, &sheet(node, letter, 63, 64), session, 0).is_ok());
     }
 }

@@ -4,11 +4,13 @@ mod edit;
 mod follow;
 mod image;
 pub mod keys;
+mod live;
+mod present;
 pub mod records;
 mod view;
 
-pub use edit::{Edit, guarded};
-pub use follow::{CommitError, Store};
+pub use edit::{Adoption, Edit, guarded};
 pub use image::{Image, Sight};
 pub use keys::Pool;
+pub use live::{CommitError, Place, Store};
 pub use view::{Freshness, View};

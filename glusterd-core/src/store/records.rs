@@ -3,6 +3,7 @@
 //! A newer daemon reads an older one's records: fields are only added, with a default. JSON,
 //! because a record is read far more often by people in trouble than it is written.
 
+use super::keys::Pool;
 use crate::model::{
     Brick, Credentials, DefragStatus, Global, Kind, Layout, LimitKind, NodeId, OptionList, Peer,
     PeerState, QuotaLimit, QuotaList, Status, Task, TaskKind, ThinArbiter, Transport, Volume,
@@ -322,6 +323,31 @@ impl Record for Global {
     fn read(b: GlobalBody) -> Result<Global, RecordError> {
         let options = OptionList::from_newest_first(b.options);
         Ok(Global { op_version: b.op_version, version: b.version, options })
+    }
+}
+
+/// Which pool a node belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    pub pool: Pool,
+}
+
+#[derive(Serialize, Deserialize)]
+pub struct MemberBody {
+    pool: Uuid,
+}
+
+impl From<&Member> for MemberBody {
+    fn from(m: &Member) -> MemberBody {
+        MemberBody { pool: m.pool.0 }
+    }
+}
+
+impl Record for Member {
+    type Body = MemberBody;
+
+    fn read(b: MemberBody) -> Result<Member, RecordError> {
+        Ok(Member { pool: Pool(b.pool) })
     }
 }
 

@@ -59,7 +59,67 @@ impl View {
         self.peers.values().filter(|peer| peer.id != self.me)
     }
 
+    /// Whether enough members are up: more than half of them, or the pool's own ratio.
+    ///
+    /// Source: glusterd-server-quorum.c:200-330 (v10.3).
+    pub fn has_server_quorum(&self) -> bool {
+        let members = self.peers.len().max(1);
+        let ratio = self.global.options.value("cluster.server-quorum-ratio");
+        let percent = ratio.and_then(|text| text.trim_end_matches('%').trim().parse::<f64>().ok());
+        let needed = match percent {
+            Some(percent) => (members as f64 * percent / 100.0).ceil() as usize,
+            None => members / 2 + 1,
+        };
+        self.alive.len() >= needed
+    }
+
+    /// Volumes that want server quorum while there is none: their bricks stop, and they are not
+    /// changed.
+    pub fn blocked(&self) -> BTreeSet<VolumeName> {
+        if self.has_server_quorum() {
+            return BTreeSet::new();
+        }
+        let wants = |volume: &&Arc<Volume>| {
+            volume.options.value("cluster.server-quorum-type") == Some("server")
+        };
+        self.volumes.values().filter(wants).map(|volume| volume.name.clone()).collect()
+    }
+
     pub fn started(&self) -> impl Iterator<Item = &Arc<Volume>> {
         self.volumes.values().filter(|volume| volume.is_started())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::PeerState;
+
+    #[test]
+    fn quorum_is_a_majority_or_the_ratio() {
+        let check = |members: usize, up: usize, ratio: Option<&str>, want: bool| {
+            let nodes: Vec<NodeId> = (0..members).map(|_| NodeId::fresh()).collect();
+            let mut view = View::alone(nodes[0]);
+            for id in &nodes {
+                let hostnames = vec![id.to_string()];
+                let peer = Peer { id: *id, hostnames, state: PeerState::Befriended };
+                view.peers.insert(*id, peer);
+            }
+            view.alive = nodes.iter().copied().take(up).collect();
+            if let Some(ratio) = ratio {
+                let mut global = Global::default();
+                global.options.set("cluster.server-quorum-ratio", ratio);
+                view.global = Arc::new(global);
+            }
+            assert_eq!(view.has_server_quorum(), want, "{members} {up} {ratio:?}");
+        };
+        check(1, 1, None, true);
+        check(2, 1, None, false);
+        check(3, 2, None, true);
+        check(4, 2, None, false);
+        check(4, 2, Some("50"), true);
+        check(2, 1, Some("52"), false);
+        check(3, 2, Some("80%"), false);
+        check(3, 3, Some("100"), true);
     }
 }

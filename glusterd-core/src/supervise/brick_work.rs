@@ -35,8 +35,7 @@ impl Core {
     ) -> Vec<String> {
         let lock = self.volume_lock(name);
         let _turn = lock.lock().await;
-        let blocked = self.blocked.lock().clone();
-        let moves = brick::plan(view, &blocked, &self.bricks.lock(), name);
+        let moves = brick::plan(view, &view.blocked(), &self.bricks.lock(), name);
         let (starts, others): (Vec<_>, Vec<_>) =
             moves.into_iter().partition(|step| matches!(step, Move::Start(_)));
         let mut failures = Vec::new();

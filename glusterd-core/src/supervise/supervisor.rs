@@ -103,8 +103,6 @@ pub(super) struct Core {
     pub finished_tasks: Mutex<BTreeSet<Uuid>>,
     /// Whether processes of volumes that are gone have been looked for.
     pub swept: AtomicBool,
-    /// Volumes whose bricks may not run: server quorum is lost.
-    pub blocked: Mutex<BTreeSet<VolumeName>>,
     pub launching: Semaphore,
     pub launching_ports: Mutex<BTreeSet<u16>>,
     /// Held while a brick looks for a process to share.
@@ -153,7 +151,6 @@ impl Supervisor {
             rebalances: Mutex::default(),
             finished_tasks: Mutex::default(),
             swept: AtomicBool::new(false),
-            blocked: Mutex::default(),
             launching: Semaphore::new(LAUNCHES_MAX),
             launching_ports: Mutex::default(),
             multiplexing: tokio::sync::Mutex::default(),
@@ -198,11 +195,6 @@ impl Supervisor {
         failures.extend(self.core.converge_shd(&view).await);
         failures.extend(self.core.converge_services(&view).await);
         ConvergeReport { failures }
-    }
-
-    /// Volumes whose bricks must not run for want of server quorum; acted on by the next converge.
-    pub fn set_blocked(&self, volumes: BTreeSet<VolumeName>) {
-        *self.core.blocked.lock() = volumes;
     }
 
     /// Every local brick this daemon has acted on.

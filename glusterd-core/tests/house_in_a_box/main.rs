@@ -4,6 +4,8 @@
 //! call it makes to its machine or its coordinator, and is started again on what is left.
 
 mod matrix;
+mod members;
 mod mortal;
+mod pool;
 mod unknown;
 mod world;

@@ -100,6 +100,7 @@ macro_rules! through {
             fn port_is_free(&self, port: u16) -> bool { self.host.port_is_free(port) }
             fn random(&self) -> u64 { self.host.random() }
             fn unix_time_s(&self) -> u64 { self.host.unix_time_s() }
+            fn own_addresses(&self) -> io::Result<Vec<IpAddr>> { self.host.own_addresses() }
 
             async fn read(&self, path: &str, bytes_max: u64) -> io::Result<Vec<u8>> {
                 self.fuse.call("read").await;
@@ -181,6 +182,7 @@ through! {
     is_local(&self, host: &str) -> io::Result<bool>;
     addresses(&self, host: &str) -> io::Result<Vec<IpAddr>>;
     reaches(&self, host: &str, port: u16) -> bool;
+    address_towards(&self, target: IpAddr) -> io::Result<IpAddr>;
     run_hooks(&self, run: &HookRun) -> ();
     unmount_lazily(&self, path: &str) -> io::Result<()>;
     check_dir(&self, path: &str) -> io::Result<()>;

@@ -1,0 +1,127 @@
+//! What a node finds out about another one before it takes it into the pool.
+//!
+//! Facts: glusterd-handler.c:1068-1180 (v10.3): a bind address alone decides who this node is.
+
+use super::node::LocalNode;
+use super::question::{Answer, Candidate, Found};
+use crate::membership::{self, Registered};
+use crate::model::{NodeId, errno};
+use crate::store::keys::{self, Holds};
+use crate::store::{Adoption, Pool, records};
+use coord_api::{Coordinator, CoordinatorExt, Key, ReadOpts, Version};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Where every daemon listens for its peers.
+pub const PORT: u16 = 24007;
+/// A node that was told that it moved is seen by then, or is not well.
+const ARRIVAL: Duration = Duration::from_secs(10);
+
+impl LocalNode {
+    pub(super) async fn find_peer(&self, name: &str) -> Answer {
+        let mut candidate = Candidate::default();
+        let addresses = self.host.addresses(name).await.unwrap_or_default();
+        candidate.addresses = addresses.iter().map(ToString::to_string).collect();
+        candidate.is_me = self.is_bound_to(name, &addresses).await;
+        if candidate.is_me || addresses.is_empty() {
+            return Answer::Candidate(candidate);
+        }
+        candidate.reached = self.host.reaches(name, PORT).await;
+        if !candidate.reached {
+            return Answer::Candidate(candidate);
+        }
+        candidate.my_address = self.address_towards(&addresses).await;
+        let coordinator = self.store.coordinator();
+        match look(coordinator, &addresses).await {
+            Ok(found) => candidate.found = found,
+            Err(error) => {
+                tracing::warn!(%error, name, "a node could not be looked up");
+                let text = "The coordination service cannot be reached.".to_owned();
+                return Answer::Refused { text, errno: errno::INTERNAL };
+            }
+        }
+        Answer::Candidate(candidate)
+    }
+
+    async fn is_bound_to(&self, name: &str, addresses: &[IpAddr]) -> bool {
+        let Some(mine) = &self.bind_address else {
+            return self.host.is_local(name).await.unwrap_or(false);
+        };
+        let own = self.host.addresses(mine).await.unwrap_or_default();
+        mine == name || addresses.iter().any(|address| own.contains(address))
+    }
+
+    async fn address_towards(&self, addresses: &[IpAddr]) -> Option<String> {
+        if let Some(mine) = &self.bind_address {
+            return Some(mine.clone());
+        }
+        let found = self.host.address_towards(*addresses.first()?).await;
+        found.ok().map(|address| address.to_string())
+    }
+
+    /// Returns once the node is seen in the pool, or after a while.
+    pub(super) async fn await_peer(&self, node: NodeId, until: Instant) -> Answer {
+        let mut sights = self.store.subscribe();
+        let seen = sights.wait_for(|sight| sight.view.alive.contains(&node));
+        let until = until.min(Instant::now() + ARRIVAL);
+        if tokio::time::timeout_at(until, seen).await.is_err() {
+            tracing::warn!(%node, "a new member has not shown itself yet");
+        }
+        Answer::Done
+    }
+}
+
+async fn look(
+    coordinator: &Arc<dyn Coordinator>,
+    addresses: &[IpAddr],
+) -> coord_api::Result<Vec<Found>> {
+    let mut found = Vec::new();
+    for registered in membership::registered_at(coordinator, addresses).await? {
+        found.extend(look_at(coordinator, &registered).await?);
+    }
+    Ok(found)
+}
+
+/// `None`: the node is no member of anything yet.
+async fn look_at(
+    coordinator: &Arc<dyn Coordinator>,
+    registered: &Registered,
+) -> coord_api::Result<Option<Found>> {
+    let node = registered.node();
+    let (entry, _) = coordinator.get(&keys::member(node), ReadOpts::default()).await?;
+    let Some(entry) = entry else { return Ok(None) };
+    let Ok(member) = records::decode::<records::Member>(&entry.value) else { return Ok(None) };
+    let pool = member.pool;
+    let listed = coordinator.list(&pool.prefix(), ReadOpts::default()).await?;
+    let of_kind = |kind: Holds| listed.entries.iter().filter(move |e| pool.holds(&e.key) == kind);
+    Ok(Some(Found {
+        node: node.0,
+        pool: pool.0,
+        op_version_max: registered.op_version_max,
+        member: entry.version.0,
+        peers: of_kind(Holds::Peer).filter(|e| e.key != pool.peer(node)).count(),
+        volumes: of_kind(Holds::Volume).count(),
+        records: listed.entries.iter().map(|e| (e.key.name().to_owned(), e.version.0)).collect(),
+    }))
+}
+
+impl Found {
+    pub fn node(&self) -> NodeId {
+        NodeId(self.node)
+    }
+
+    /// What it takes to move the node; `None`: a record's name is none of this daemon's.
+    pub fn adoption(&self) -> Option<Adoption> {
+        let leaf = |(name, version): &(String, [u64; 3])| {
+            Some((Key::new(&keys::CONFIG, name).ok()?, Version(*version)))
+        };
+        Some(Adoption {
+            node: self.node(),
+            member: Version(self.member),
+            from: Pool(self.pool),
+            leaves: self.records.iter().map(leaf).collect::<Option<_>>()?,
+        })
+    }
+}

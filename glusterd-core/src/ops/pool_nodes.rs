@@ -1,0 +1,76 @@
+//! The pool as the engine reaches it: this node by a call, the others by the post.
+//!
+//! Settling concerns every member that is up: each writes the files of every volume. One that goes
+//! away meanwhile has not failed; it converges when it comes back.
+
+use super::engine::{NodeFailed, Nodes};
+use super::node::LocalNode;
+use super::post::Post;
+use super::question::{Answer, Question, RemoteHooks};
+use super::step::{Ask, Hooks};
+use crate::model::{NodeId, VolumeName};
+use async_trait::async_trait;
+use coord_api::Revision;
+use futures_util::future::join_all;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+#[derive(Debug)]
+pub struct PoolNodes {
+    pub local: Arc<LocalNode>,
+    pub post: Arc<Post>,
+}
+
+#[async_trait]
+impl Nodes for PoolNodes {
+    async fn ask(&self, ask: &Ask, until: Instant) -> Answer {
+        if ask.node == self.local.me() {
+            return self.local.answer_within(&ask.question, until).await;
+        }
+        self.post.ask(ask.node, &ask.question, until).await
+    }
+
+    async fn settle(
+        &self,
+        revision: Revision,
+        volumes: &[VolumeName],
+        hooks: Option<&Hooks>,
+        until: Instant,
+    ) -> Vec<NodeFailed> {
+        let view = self.local.store.view();
+        let question = Question::Settle {
+            revision: revision.0,
+            volumes: volumes.iter().map(ToString::to_string).collect(),
+            hooks: hooks.map(|hooks| RemoteHooks {
+                event: hooks.event.to_owned(),
+                pre: hooks.pre.clone(),
+                post: hooks.post.clone(),
+            }),
+        };
+        let others: Vec<NodeId> =
+            view.alive.iter().copied().filter(|node| *node != view.me).collect();
+        let asked = join_all(others.iter().map(|node| self.post.ask(*node, &question, until)));
+        let (mut failed, answers) =
+            tokio::join!(self.local.settle(revision, volumes, until), asked);
+        let alive = &self.local.store.view().alive;
+        for (node, answer) in others.into_iter().zip(answers) {
+            match answer {
+                Answer::Refused { text, .. } => failed.push((node, text)),
+                Answer::Silent(why) if alive.contains(&node) => {
+                    tracing::warn!(why, "a node has not settled");
+                    failed.push((node, "Please check log file for details.".to_owned()));
+                }
+                _ => {}
+            }
+        }
+        failed
+    }
+
+    async fn pre_hooks(&self, hooks: &Hooks) {
+        self.local.pre_hooks(hooks.event, &hooks.pre).await;
+    }
+
+    fn post_hooks(&self, hooks: &Hooks) {
+        self.local.post_hooks(hooks.event, &hooks.post);
+    }
+}

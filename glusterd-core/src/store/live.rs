@@ -1,0 +1,177 @@
+//! The live end of the store: the last published cluster image, and changes of it.
+//!
+//! One task (`follow`) folds the watches; everybody else reads the last [`Sight`] without waiting.
+
+use super::edit::{Edit, guarded};
+use super::follow::follow;
+use super::image::Sight;
+use super::keys::{Pool, RECEIPTS};
+use super::view::{Freshness, View};
+use crate::model::NodeId;
+use coord_api::{Coordinator, Effect, ErrorKind, Health, Receipts, Resolved, Revision};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{OnceCell, watch};
+
+/// Why a change did not take effect, as far as the user can act on it.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// Something it relied on has moved: look again, decide again.
+    #[error("the configuration changed meanwhile")]
+    Conflict,
+    /// The coordinator said no, or cannot be reached; certainly nothing was written.
+    #[error("the coordination service refused the change")]
+    Refused(#[source] coord_api::Error),
+    /// The connection broke after sending: it may or may not be written.
+    #[error("the coordination service did not answer")]
+    Unknown(#[source] coord_api::Error),
+}
+
+/// Changes that this node can have under way at a time; more wait their turn.
+const RECEIPTS_MAX: usize = 4;
+/// How long the fate of a change is looked for after its answer was lost. With the change's own
+/// time-out this stays below the patience of a command.
+const FIND_OUT: Duration = Duration::from_secs(60);
+/// Attempts at a change that was lost on its way and certainly never arrived.
+const ATTEMPTS_MAX: usize = 3;
+
+/// One pool's records in one coordinator.
+#[derive(Debug)]
+pub struct Store {
+    coordinator: Arc<dyn Coordinator>,
+    sights: watch::Sender<Sight>,
+    place: watch::Sender<Place>,
+    receipts: OnceCell<Receipts>,
+}
+
+/// Who this node is and where it belongs. The first changes by `system:: uuid reset`, the second
+/// when the node is taken into another pool or sent away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub node: NodeId,
+    pub pool: Pool,
+}
+
+impl Store {
+    /// Declares the spaces and starts following the pool. `last_known` is served until the first
+    /// snapshot has arrived.
+    ///
+    /// `pool` is where the node belongs as far as it knows itself: if the coordinator knows
+    /// better, the store follows that one.
+    pub fn open(coordinator: Arc<dyn Coordinator>, pool: Pool, last_known: View) -> Arc<Store> {
+        let place = Place { node: last_known.me, pool };
+        let first = Sight { view: Arc::new(last_known), versions: Arc::default(), member: None };
+        let store = Arc::new(Store {
+            coordinator,
+            sights: watch::Sender::new(first),
+            place: watch::Sender::new(place),
+            receipts: OnceCell::new(),
+        });
+        tokio::spawn(follow(store.clone()));
+        store
+    }
+
+    pub fn coordinator(&self) -> &Arc<dyn Coordinator> {
+        &self.coordinator
+    }
+
+    /// How long the coordinator has been out of reach, if it is.
+    pub fn away_for(&self) -> Option<Duration> {
+        match *self.coordinator.health().borrow() {
+            Health::Unreachable { since } | Health::Degraded { since, .. } => Some(since.elapsed()),
+            Health::Ok | Health::Closed => None,
+        }
+    }
+
+    pub fn pool(&self) -> Pool {
+        self.place.borrow().pool
+    }
+
+    pub fn sight(&self) -> Sight {
+        self.sights.borrow().clone()
+    }
+
+    pub fn view(&self) -> Arc<View> {
+        self.sights.borrow().view.clone()
+    }
+
+    pub fn subscribe(&self) -> watch::Receiver<Sight> {
+        self.sights.subscribe()
+    }
+
+    pub fn place(&self) -> watch::Receiver<Place> {
+        self.place.subscribe()
+    }
+
+    /// Is another node from now on, in every image.
+    pub fn be(&self, node: NodeId) {
+        self.place.send_modify(|place| place.node = node);
+        self.sights.send_modify(|sight| Arc::make_mut(&mut sight.view).me = node);
+    }
+
+    pub(super) fn belong(&self, pool: Pool) {
+        self.place.send_modify(|place| place.pool = pool);
+    }
+
+    /// The identity is read with the image locked, so that none with the old one comes after.
+    pub(super) fn publish(&self, sight: Sight) {
+        self.sights.send_modify(|shown| {
+            *shown = sight;
+            Arc::make_mut(&mut shown.view).me = self.place.borrow().node;
+        });
+    }
+
+    pub(super) fn publish_stale(&self) {
+        self.sights.send_if_modified(|sight| {
+            let was_current = sight.view.freshness == Freshness::Current;
+            if was_current {
+                let mut view = View::clone(&sight.view);
+                view.freshness = Freshness::Stale;
+                sight.view = Arc::new(view);
+            }
+            was_current
+        });
+    }
+
+    /// Waits until an image with a live watch, at `revision` or later, is published.
+    pub async fn wait_for(&self, revision: Revision, at_most: Duration) -> Option<Sight> {
+        let mut sights = self.subscribe();
+        let reached = sights
+            .wait_for(|s| s.view.freshness == Freshness::Current && s.view.revision >= revision.0);
+        Some(tokio::time::timeout(at_most, reached).await.ok()?.ok()?.clone())
+    }
+
+    /// All of `edits`, or none if anything they rely on has changed since `sight`.
+    ///
+    /// A lost answer is followed up: an error other than [`CommitError::Unknown`] means that nothing
+    /// was or will be written, and that one only comes when the service stayed away for a minute.
+    ///
+    /// # Errors
+    /// As [`CommitError`].
+    pub async fn commit(&self, sight: &Sight, edits: &[Edit]) -> Result<Revision, CommitError> {
+        let receipts = self.receipts().await.map_err(CommitError::Refused)?;
+        let txn = guarded(self.pool(), sight, edits);
+        for _ in 0..ATTEMPTS_MAX {
+            match receipts.txn(txn.clone()).await {
+                Ok(Resolved::Committed { revision }) => return Ok(revision),
+                Ok(Resolved::Conflict { .. }) => return Err(CommitError::Conflict),
+                Ok(Resolved::NotCommitted) => tracing::warn!("a change was lost on its way"),
+                Err(error) if error.effect == Effect::Unknown => {
+                    return Err(CommitError::Unknown(error));
+                }
+                Err(error) => return Err(CommitError::Refused(error)),
+            }
+        }
+        Err(CommitError::Refused(ErrorKind::Timeout.into()))
+    }
+
+    /// Opened once per process; that also ends what an earlier process of this node left under way.
+    async fn receipts(&self) -> coord_api::Result<&Receipts> {
+        let open = || {
+            let owner = self.place.borrow().node.to_string();
+            let coordinator = self.coordinator.clone();
+            async move { Receipts::open(&coordinator, &RECEIPTS, &owner, RECEIPTS_MAX, FIND_OUT).await }
+        };
+        self.receipts.get_or_try_init(open).await
+    }
+}
