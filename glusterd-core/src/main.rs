@@ -3,7 +3,7 @@
 use coord_api::{Backend, Coordinator, OpenOpts};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use glusterd_core::boot::Settings;
+use glusterd_core::boot::{CoordinatorSettings, Settings};
 use glusterd_core::daemon;
 use glusterd_core::membership::Identity;
 use std::ffi::OsString;
@@ -24,7 +24,11 @@ fn main() -> ExitCode {
         }
         None => {}
     }
-    glusterd_core::boot::start(&words, |settings, lifecycle| daemon::run(settings, lifecycle, open))
+    glusterd_core::boot::start(
+        &words,
+        |settings, lifecycle| daemon::run(settings, lifecycle, open),
+        |settings, command| daemon::relocate(settings, command, open_url),
+    )
 }
 
 /// A start does not wait longer for a service on the network: the mirror serves meanwhile.
@@ -54,6 +58,38 @@ fn open(
                 "this glusterd is built without a backend for that URL",
             ))),
         }
+    }
+    .boxed()
+}
+
+/// For a command: a service that cannot be reached is an error, nothing to wait for.
+fn open_url(
+    settings: Settings,
+    url: String,
+) -> BoxFuture<'static, coord_api::Result<Arc<dyn Coordinator>>> {
+    async move {
+        let connect_timeout = Duration::from_secs(settings.coordinator.connect_timeout_s.into());
+        let opts = OpenOpts { connect_timeout, ..OpenOpts::default() };
+        if url == "local:" {
+            let place = settings.workdir.join("coordination/local");
+            let local =
+                backend_local::LocalConfig { open: opts, ..backend_local::LocalConfig::new(place) };
+            return Ok(backend_local::LocalStore::open(&local).await?.handle());
+        }
+        // The settings' certificates and user, unless the URL has its own.
+        let url = match url.starts_with("local:") || url.contains('?') {
+            true => url,
+            false => daemon::address(&CoordinatorSettings { url, ..settings.coordinator })?,
+        };
+        let backend: Box<dyn Backend> = match url.split(':').next() {
+            Some("local") => Box::new(backend_local::LocalBackend),
+            #[cfg(feature = "etcd")]
+            Some("etcd") => Box::new(backend_etcd::Etcd),
+            #[cfg(feature = "zookeeper")]
+            Some("zk") => Box::new(backend_zk::ZooKeeper),
+            _ => return Err(coord_api::ErrorKind::Unsupported("no backend for that URL").into()),
+        };
+        backend.open(&url, opts).await
     }
     .boxed()
 }

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
+use super::coordinator_args::{self, CoordinatorCommand};
 use super::log_level::LogLevel;
 use super::option_table::{OPTIONS, Row, Takes, boolean, complaint};
 
@@ -53,6 +54,8 @@ pub enum Invocation {
     Run(Box<Args>),
     /// Print this and exit with 0.
     Print(String),
+    /// Do this and exit.
+    Coordinator(CoordinatorCommand),
 }
 
 /// What to say on standard error, and the exit status.
@@ -67,6 +70,9 @@ pub struct UsageError {
 /// # Errors
 /// Exit 64 for unknown, ambiguous or incomplete options, 255 for values that cannot be.
 pub fn parse(words: &[OsString]) -> Result<Invocation, UsageError> {
+    if words.get(1).is_some_and(|word| word == coordinator_args::WORD) {
+        return coordinator_args::parse(&words[2..]);
+    }
     let mut command = command();
     let matches = command.try_get_matches_from_mut(words).map_err(|error| usage_error(&error))?;
     for row in OPTIONS.iter().filter(|row| row.takes != Takes::Nothing) {
@@ -188,6 +194,7 @@ fn help() -> String {
         let _ = writeln!(text, "  {short}--{:<40} {}", format!("{}{tail}", row.long), row.help);
     }
     text.push_str("\nConfiguration: /etc/glusterfs/glusterd.vol, /etc/glusterfs/glusterd.toml, GLUSTERD_SECTION__KEY in the environment.\n");
+    text.push_str("`glusterd coordinator --help': moving and saving what a pool keeps in its coordination service.\n");
     text
 }
 

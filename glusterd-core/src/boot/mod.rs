@@ -6,6 +6,7 @@
 
 mod args;
 mod cmd_history;
+mod coordinator_args;
 mod daemonise;
 mod directories;
 mod file_settings;
@@ -23,8 +24,9 @@ mod signals;
 mod start;
 mod volfile;
 
-pub use args::{Args, Invocation, UsageError, XlatorOption};
+pub use args::{Args, Invocation, UsageError, XlatorOption, parse};
 pub use cmd_history::CmdHistory;
+pub use coordinator_args::CoordinatorCommand;
 pub use lifecycle::{Lifecycle, Ready};
 pub use log_level::LogLevel;
 pub use log_line::stamp;

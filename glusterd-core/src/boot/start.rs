@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::args::{self, Args, Invocation, UsageError};
 use super::cmd_history::CmdHistory;
+use super::coordinator_args::CoordinatorCommand;
 use super::daemonise::{Side, daemonise};
 use super::lifecycle::{Lifecycle, Ready, Waiting};
 use super::settings::{self, LogTarget, Settings, Sources, TOML, VOLFILE};
@@ -27,15 +28,22 @@ use super::{directories, limits, logging};
 /// After TERM the daemon has this long to close its sessions and listeners.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Runs the daemon in the way the command line says; the process's exit status.
-pub fn start<F, Fut>(words: &[OsString], run: F) -> ExitCode
+/// Runs the daemon in the way the command line says, or `once` what it says instead; the process's
+/// exit status.
+pub fn start<F, Fut, Once>(
+    words: &[OsString],
+    run: F,
+    once: fn(Settings, CoordinatorCommand) -> Once,
+) -> ExitCode
 where
     F: FnOnce(Settings, Lifecycle) -> Fut,
     Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
+    Once: Future<Output = anyhow::Result<String>>,
 {
     match prepare(words) {
         Ok(Prepared::Done(exit)) => ExitCode::from(exit),
         Ok(Prepared::Daemon(settings, ready)) => ExitCode::from(live(*settings, ready, run)),
+        Ok(Prepared::Once(settings, command)) => ExitCode::from(tell(once(*settings, command))),
         Err(UsageError { text, exit }) => {
             eprintln!("{text}");
             ExitCode::from(exit)
@@ -46,18 +54,35 @@ where
 enum Prepared {
     Done(u8),
     Daemon(Box<Settings>, Ready),
+    Once(Box<Settings>, CoordinatorCommand),
+}
+
+/// Prints what comes of it; the exit status.
+fn tell(work: impl Future<Output = anyhow::Result<String>>) -> u8 {
+    let done = runtime().map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(work));
+    match done {
+        Ok(text) => u8::from(io::stdout().write_all(text.as_bytes()).is_err()),
+        Err(error) => {
+            eprintln!("glusterd: {error:#}");
+            1
+        }
+    }
 }
 
 fn prepare(words: &[OsString]) -> Result<Prepared, UsageError> {
+    let failure =
+        |exit: u8| move |text: String| UsageError { text: format!("glusterd: {text}"), exit };
     let args = match args::parse(words)? {
         Invocation::Run(args) => args,
+        Invocation::Coordinator(command) => {
+            let settings = load(&Args::default()).map_err(failure(1))?;
+            return Ok(Prepared::Once(Box::new(settings), command));
+        }
         Invocation::Print(text) => {
             let shown = io::stdout().write_all(text.as_bytes());
             return Ok(Prepared::Done(u8::from(shown.is_err())));
         }
     };
-    let failure =
-        |exit: u8| move |text: String| UsageError { text: format!("glusterd: {text}"), exit };
     let settings = load(&args).map_err(failure(1))?;
     if let Some(path) = &settings.pid_file {
         let opened = fs::OpenOptions::new().append(true).create(true).open(path);

@@ -5,10 +5,12 @@
 
 mod address;
 mod house;
+mod relocate;
 mod volfile;
 
 pub use address::address;
 pub use house::{Ground, House};
+pub use relocate::{OpenUrl, relocate};
 pub use volfile::volfile;
 
 use crate::boot::{self, CmdHistory, Lifecycle, Settings};

@@ -7,6 +7,7 @@ pub mod keys;
 mod live;
 mod present;
 pub mod records;
+pub mod transfer;
 mod view;
 
 pub use edit::{Adoption, Edit, guarded};
