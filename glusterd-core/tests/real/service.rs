@@ -27,6 +27,16 @@ const ETCD: Service = Service {
           --advertise-client-urls http://127.0.0.1:2379 --listen-peer-urls http://127.0.0.1:2380",
 };
 
+const ZOOKEEPER: Service = Service {
+    program: "/usr/share/java/zookeeper.jar",
+    url: "zk://127.0.0.1:2181/gluster",
+    run: "sh -c 'mkdir -p /run/zk && cd /run/zk && printf \"%s\\n\" tickTime=2000 dataDir=/run/zk/data \
+          clientPort=2181 clientPortAddress=127.0.0.1 admin.enableServer=false > zoo.cfg && \
+          exec java -Xmx128m -Dzookeeper.jmx.log4j.disable=true \
+          -cp /usr/share/java/zookeeper.jar:/usr/share/java/slf4j-simple.jar \
+          org.apache.zookeeper.server.ZooKeeperServerMain zoo.cfg'",
+};
+
 impl Service {
     /// A sandbox whose daemon is configured for the service; nothing runs yet.
     fn sandbox(&self) -> Sandbox {
@@ -154,4 +164,9 @@ fn a_life(service: &Service) {
 #[test]
 fn a_life_on_etcd() {
     a_life(&ETCD);
+}
+
+#[test]
+fn a_life_on_zookeeper() {
+    a_life(&ZOOKEEPER);
 }
