@@ -45,13 +45,8 @@ impl Service {
             "{} is missing: scripts/debian-packages installs it",
             self.program
         );
-        let sandbox = Sandbox::new(Kind::Ours);
-        let done = sandbox.sh(&format!(
-            "cp -a /etc/glusterfs /run/etc && mount --bind /run/etc /etc/glusterfs && \
-             printf '[coordinator]\\nurl = \"%s\"\\n' {} > /etc/glusterfs/glusterd.toml",
-            self.url
-        ));
-        assert_eq!(done.exit, 0, "{done:?}");
+        let sandbox = own_settings();
+        configure(&sandbox, self.url);
         sandbox
     }
 
@@ -66,6 +61,22 @@ impl Service {
         let done = sandbox.sh("kill -9 $(cat /run/service.pid)");
         assert_eq!(done.exit, 0, "{done:?}");
     }
+}
+
+/// A sandbox with an /etc/glusterfs of its own.
+fn own_settings() -> Sandbox {
+    let sandbox = Sandbox::new(Kind::Ours);
+    let done = sandbox.sh("cp -a /etc/glusterfs /run/etc && mount --bind /run/etc /etc/glusterfs");
+    assert_eq!(done.exit, 0, "{done:?}");
+    sandbox
+}
+
+/// The one line of settings that chooses a service; read when the daemon starts.
+fn configure(sandbox: &Sandbox, url: &str) {
+    let done = sandbox.sh(&format!(
+        "printf '[coordinator]\\nurl = \"%s\"\\n' {url} > /etc/glusterfs/glusterd.toml"
+    ));
+    assert_eq!(done.exit, 0, "{done:?}");
 }
 
 fn online(sandbox: &Sandbox) -> usize {
@@ -169,4 +180,63 @@ fn a_life_on_etcd() {
 #[test]
 fn a_life_on_zookeeper() {
     a_life(&ZOOKEEPER);
+}
+
+/// From service to service while the daemon is stopped; bricks and the mount do not notice.
+#[test]
+fn a_pool_moves() {
+    let sandbox = own_settings();
+    sandbox.start();
+    sandbox.must("volume create v replica 2 node1:/srv/b/1 node1:/srv/b/2 force");
+    sandbox.must("volume set v user.mark 0");
+    sandbox.must("volume start v");
+    sandbox.until("bricks and self-heal online", SETTLE, |sandbox| online(sandbox) == 3);
+    let done = sandbox.sh("mount -t glusterfs node1:/v /mnt/m && echo text > /mnt/m/file");
+    assert_eq!(done.exit, 0, "{done:?}\n{}", sandbox.log_tail());
+    let (bricks, id) = (brick_pids(&sandbox), sandbox.must("system:: uuid get"));
+    ETCD.start(&sandbox);
+    ZOOKEEPER.start(&sandbox);
+
+    let mut at = "local:";
+    for (step, to) in [ETCD.url, ZOOKEEPER.url, "local:"].into_iter().enumerate() {
+        let copy = format!("glusterd coordinator copy --replace {at} {to}");
+        if at != "local:" {
+            let done = sandbox.sh(&copy);
+            assert_ne!(done.exit, 0, "a daemon of the pool runs: {done:?}");
+        }
+        sandbox.end("TERM");
+        // The server may still be coming up.
+        sandbox.until(&copy, SETTLE, |sandbox| {
+            let done = sandbox.sh(&copy);
+            done.exit == 0 && done.out.contains("compared: equal")
+        });
+        configure(&sandbox, to);
+        sandbox.start();
+        let mark = format!("user.mark: {step}");
+        sandbox.until(to, SETTLE, |sandbox| {
+            let info = sandbox.must("volume info v");
+            info.contains("Status: Started") && info.contains(&mark)
+        });
+        let set = format!("volume set v user.mark {}", step + 1);
+        sandbox.until(&set, SETTLE, |sandbox| sandbox.gluster(&set).exit == 0);
+        assert_eq!(brick_pids(&sandbox), bricks, "{to}: bricks run on");
+        assert_eq!(sandbox.must("system:: uuid get"), id, "{to}");
+        assert_eq!(sandbox.sh("cat /mnt/m/file").out, "text\n", "{to}");
+        at = to;
+    }
+
+    // A dump says what the copies said.
+    sandbox.end("TERM");
+    let done = sandbox.sh("glusterd coordinator dump local: /run/dump.json");
+    assert_eq!(done.exit, 0, "{done:?}");
+    sandbox.sh("rm -rf /var/lib/glusterd/coordination");
+    let done = sandbox.sh("glusterd coordinator restore /run/dump.json local:");
+    assert_eq!(done.exit, 0, "{done:?}");
+    sandbox.start();
+    assert!(sandbox.must("volume info v").contains("user.mark: 3"));
+    assert_eq!(brick_pids(&sandbox), bricks);
+    sandbox.sh("umount /mnt/m");
+    sandbox.must("volume stop v");
+    sandbox.must("volume delete v");
+    sandbox.end("TERM");
 }
