@@ -29,6 +29,7 @@ const ROOMS: &[&str] = &[
 /// Crates of the workspace and the ones they may depend on (tests apart).
 const STREETS: &[(&str, &[&str])] = &[
     ("coord-api", &[]),
+    ("backend-local/histogram", &[]),
     ("backend-local", &["coord-api"]),
     ("backend-etcd", &["coord-api"]),
     ("backend-zk", &["coord-api"]),
