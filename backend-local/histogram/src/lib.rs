@@ -121,7 +121,6 @@ impl AsciiChart {
     }
 
     #[must_use]
-    #[expect(clippy::should_implement_trait, reason = "the name that openraft calls")]
     pub fn add(mut self, name: &str, histogram: Histogram) -> AsciiChart {
         self.series.push((name.to_owned(), histogram));
         self
