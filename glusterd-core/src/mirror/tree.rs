@@ -204,7 +204,12 @@ impl Mirror {
     fn volfiles(&self, volume: &Volume, files: &[(String, String)], report: &mut Report) {
         let dir = self.folder(&volume.name);
         let mut changed = false;
+        // As stock: written for a snapd that is to run, and left alone while the volume is stopped.
+        let snapd = volgen::file_name(volume, volgen::Spec::Snapd);
         for (name, text) in files {
+            if *name == snapd && !volume.is_started() {
+                continue;
+            }
             let done = disk::put(&dir.join(name), text);
             changed |= report.note(&dir.join(name), done).unwrap_or(false);
         }

@@ -155,9 +155,11 @@ pub(super) fn distribute(
     Ok(())
 }
 
-/// Read from the stored options alone: a `volume set` on trial does not show here (stock).
+/// Read from the stored options alone: a `volume set` on trial does not show here (stock). Any
+/// text is taken for these two, and one that is no boolean counts as set.
 fn distribute_kind(build: &Build<'_>) -> Result<&'static str, VolgenError> {
-    let on = |key| build.volume.options.flag(key) == Some(true);
+    let options = &build.volume.options;
+    let on = |key| options.value(key).is_some() && options.flag(key) != Some(false);
     match (on("cluster.nufa"), on("cluster.switch")) {
         (true, true) => Err(VolgenError::new("nufa and switch cannot be set together")),
         (true, false) => Ok("cluster/nufa"),
