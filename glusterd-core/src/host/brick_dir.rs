@@ -42,6 +42,8 @@ pub struct BrickPlace {
     /// Path inside its file system, with a leading slash.
     pub mount_dir: String,
     pub fsid: u64,
+    /// What would have refused it without force.
+    pub overridden: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,7 +85,8 @@ pub fn overlaps(a: &str, b: &str) -> bool {
 }
 
 /// Makes the directory if it is missing and tells whether it can become a brick. Leaves no mark.
-pub fn check(fs: &dyn BrickFs, ask: &PrepareBrick) -> Result<(), String> {
+/// Some text: what only force makes good.
+pub fn check(fs: &dyn BrickFs, ask: &PrepareBrick) -> Result<Option<String>, String> {
     let created = match fs.mkdir(&ask.path, 0o755) {
         Ok(()) => true,
         Err(err) if err.kind() == io::ErrorKind::AlreadyExists => false,
@@ -143,7 +146,7 @@ fn place_checks(fs: &dyn BrickFs, ask: &PrepareBrick, created: bool) -> Result<(
 }
 
 /// Extended attributes work, and nobody else's brick is here or above.
-fn content_checks(fs: &dyn BrickFs, ask: &PrepareBrick) -> Result<(), String> {
+fn content_checks(fs: &dyn BrickFs, ask: &PrepareBrick) -> Result<Option<String>, String> {
     let (host, path) = (&ask.host, &ask.path);
     fs.set_xattr(path, TEST, b"working\0", false).map_err(|err| {
         format!(
@@ -155,14 +158,11 @@ fn content_checks(fs: &dyn BrickFs, ask: &PrepareBrick) -> Result<(), String> {
     fs.remove_xattr(path, TEST).map_err(|err| {
         format!("Removing test extended attribute failed, reason: {}", reason(&err))
     })?;
-    let used = in_use(fs, path)?;
-    if let (Some(dir), false) = (used, ask.force) {
-        return Err(match dir == *path {
-            true => format!("{path} is already part of a volume"),
-            false => format!("parent directory {dir} is already part of a volume"),
-        });
-    }
-    Ok(())
+    let used = in_use(fs, path)?.map(|dir| match dir == *path {
+        true => format!("{path} is already part of a volume"),
+        false => format!("parent directory {dir} is already part of a volume"),
+    });
+    if ask.force { Ok(used) } else { used.map_or(Ok(None), Err) }
 }
 
 /// Makes a checked directory the volume's: its volume-id, and `.glusterfs`. Doing it twice is
@@ -344,7 +344,8 @@ mod tests {
 
     /// Check, and mark if that went well.
     fn prepare(fs: &MemFs, ask: &PrepareBrick) -> Result<(), String> {
-        super::check(fs, ask)?;
+        let overridden = super::check(fs, ask)?;
+        assert!(overridden.is_none() || ask.force, "{overridden:?}");
         let PrepareBrick { host, path, force, .. } = ask.clone();
         mark(fs, &MarkBrick { volume_id: ID, host, path, force })
     }
@@ -366,6 +367,9 @@ mod tests {
         let force = |ask: PrepareBrick| PrepareBrick { force: true, ..ask };
         check(&fs, ask("/m/b"), "");
         check(&fs, ask("/m/b"), "/m/b is already part of a volume");
+        let used = "/m/b is already part of a volume".to_owned();
+        assert_eq!(super::check(&fs, &force(ask("/m/b"))), Ok(Some(used)));
+        assert_eq!(super::check(&fs, &force(ask("/m/new"))), Ok(None));
         check(&fs, force(ask("/m/b")), "");
         check(&fs, ask("/m/b/c"), "parent directory /m/b is already part of a volume");
         assert!(fs.lstat("/m/b/c").is_err(), "a directory made for a refused brick is removed");

@@ -181,13 +181,14 @@ impl Host for FakeHost {
     }
 
     async fn check_brick(&self, ask: &PrepareBrick) -> Result<BrickPlace, String> {
-        check(&self.fs, ask)?;
+        let overridden = check(&self.fs, ask)?;
         let text = |err: io::Error| err.to_string();
         let root = mount_root(&self.fs, &ask.path).map_err(text)?;
         Ok(BrickPlace {
             real_path: ask.path.clone(),
             mount_dir: mount_dir(&ask.path, &root),
             fsid: self.fs.fsid(&ask.path).map_err(text)?,
+            overridden,
         })
     }
 

@@ -53,11 +53,12 @@ impl Host for RealHost {
     async fn check_brick(&self, ask: &PrepareBrick) -> Result<BrickPlace, String> {
         let ask = ask.clone();
         blocking(move || {
-            check(&RealFs, &ask)?;
-            place(&ask.path).map_err(|err| {
+            let overridden = check(&RealFs, &ask)?;
+            let place = place(&ask.path).map_err(|err| {
                 let (host, path, why) = (&ask.host, &ask.path, reason(&err));
                 format!("Failed to find the mount of brick {host}:{path}. Reason : {why}")
-            })
+            })?;
+            Ok(BrickPlace { overridden, ..place })
         })
         .await
     }
@@ -291,6 +292,7 @@ fn place(path: &str) -> io::Result<BrickPlace> {
         real_path: real_path(path)?,
         mount_dir: mount_dir(path, &root),
         fsid: RealFs.fsid(path)?,
+        overridden: None,
     })
 }
 

@@ -195,7 +195,7 @@ impl LocalNode {
                     real_path: place.real_path,
                     mount_dir: place.mount_dir,
                     fsid: place.fsid,
-                    warning: None,
+                    warning: place.overridden,
                 }),
                 Err(text) => return refused(text),
             }
