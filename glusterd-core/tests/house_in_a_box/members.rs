@@ -252,3 +252,8 @@ fn three_nodes_in_a_storm() {
 fn eight_nodes_in_a_storm() {
     storm(8, 200, 30);
 }
+
+#[test]
+fn sixty_four_nodes_in_a_storm() {
+    storm(64, 300, 20);
+}
