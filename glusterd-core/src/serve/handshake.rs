@@ -125,7 +125,9 @@ impl Handshake {
         let servers = self.source.servers();
         if !servers.is_empty() {
             let listed: String = servers.iter().map(|server| format!("{server} ")).collect();
-            extra.set_str("cluster.brick-vol-servers", listed);
+            // The second name is the one that libgfapi knows; stock sends the first alone.
+            extra.set_str("cluster.brick-vol-servers", &listed);
+            extra.set_str("servers-list", listed);
         }
         Ok((spec.text, extra))
     }
@@ -333,7 +335,9 @@ mod tests {
         let answer = getspec(source, "shd/v1", versions(1, 1)).await;
         let extra = Dict::decode(&answer.xdata).unwrap();
         assert_eq!(extra.str("pidfile"), Some("/run/v1-shd.pid"));
-        assert_eq!(extra.str("cluster.brick-vol-servers"), Some("h2:24007 h3:24007 "));
+        for key in ["cluster.brick-vol-servers", "servers-list"] {
+            assert_eq!(extra.str(key), Some("h2:24007 h3:24007 "), "{key}");
+        }
     }
 
     #[tokio::test]
