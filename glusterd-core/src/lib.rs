@@ -25,6 +25,8 @@ pub mod ops;
 
 pub mod cli;
 
+pub mod tasks;
+
 pub mod serve;
 
 pub mod boot;

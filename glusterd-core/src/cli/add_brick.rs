@@ -4,9 +4,9 @@
 
 use super::args::{self, Args};
 use super::bricks::{BrickPlan, PlacedBrick, Wanted, place_bricks};
-use super::create::marks;
-use crate::model::{Brick, BrickSpec, DefragStatus, Kind, Layout, Refusal, Volume, errno};
-use crate::ops::{Answer, Commit, Cx, Hooks, Operation, Outcome, Question, Step};
+use super::motion::{Joining, mark_new};
+use crate::model::{Brick, BrickSpec, Kind, Layout, NodeId, Refusal, Volume};
+use crate::ops::{Answer, Ask, Commit, Cx, Hooks, Operation, Outcome, Question, Step};
 use crate::options::refresh_op_versions;
 use crate::rpc::Dict;
 use crate::store::Edit;
@@ -92,14 +92,7 @@ impl AddBrick {
             let text = "Increasing replica count for arbiter volumes is not supported.";
             return Err(Refusal::staged(text));
         }
-        // The new copies have to be marked as needing heal through a mount of the volume.
-        if raises && volume.is_started() {
-            let text = "Increasing the replica count of a started volume is not supported by this \
-                        glusterd yet";
-            return Err(Refusal::staged(text).with_errno(errno::NOT_SUPPORTED));
-        }
-        let moving = volume.task.as_ref().is_some_and(|t| t.status == DefragStatus::Started);
-        if moving {
+        if volume.is_moving() {
             return Err(Refusal::staged(format!(
                 "Volume name {} rebalance is in progress. Please retry after completion",
                 volume.name
@@ -108,7 +101,7 @@ impl AddBrick {
         Ok(())
     }
 
-    fn commit(&self, volume: &Volume, layout: Layout, placed: &[PlacedBrick]) -> Commit {
+    fn after(&self, volume: &Volume, layout: Layout, placed: &[PlacedBrick]) -> Volume {
         let mut after = volume.clone();
         let turned = volume.layout.kind != Kind::Replicate && layout.kind == Kind::Replicate;
         let new = new_bricks(volume, placed);
@@ -126,18 +119,65 @@ impl AddBrick {
         }
         after.version += 1;
         refresh_op_versions(&mut after);
-        let args = vec![
-            format!("--volname={}", volume.name),
-            "--version=1".to_owned(),
-            "--volume-op=add-brick".to_owned(),
-        ];
-        Commit {
-            edits: vec![Edit::PutVolume(Box::new(after))],
-            settle: vec![volume.name.clone()],
-            hooks: Some(Hooks { event: "add-brick", pre: args.clone(), post: args }),
-            ..Commit::default()
+        after
+    }
+
+    /// A copy that is down now would miss being told that the new ones are empty.
+    fn check_up(&self, cx: &Cx<'_>, volume: &Volume) -> Result<Option<Step>, Refusal> {
+        let row = |brick: &Brick| {
+            let found = cx.answers.iter().filter(|a| a.node == brick.node);
+            let mut found = found.filter_map(|a| match &a.answer {
+                Answer::Status(status) => Some(status),
+                _ => None,
+            });
+            found
+                .next()
+                .map(|status| status.bricks.iter().any(|row| row.path == brick.path && row.online))
+        };
+        let nodes = super::start::nodes_of(volume);
+        let living = || nodes.iter().filter(|node| cx.view.alive.contains(node));
+        if volume.bricks.iter().all(|brick| row(brick).is_none()) && living().next().is_some() {
+            let question = Question::Status { volume: self.volume.clone(), detail: false };
+            let ask = |node: &NodeId| Ask::new(*node, question.clone());
+            return Ok(Some(Step::Ask(living().map(ask).collect())));
+        }
+        match volume.bricks.iter().find(|brick| row(brick) == Some(false)) {
+            None => Ok(None),
+            Some(down) => Err(Refusal::staged(format!(
+                "Brick {} is down, changing replica count needs all the bricks to be up to avoid \
+                 data loss",
+                down.path
+            ))),
         }
     }
+
+    fn place(&self, cx: &Cx<'_>, volume: &Volume, layout: &Layout) -> Result<BrickPlan, Refusal> {
+        let raises = layout.replica > volume.layout.replica;
+        let spread = match volume.layout.kind {
+            Kind::Distribute => None,
+            Kind::Replicate => Some(("replicate", layout.leaf())),
+            Kind::Disperse => Some(("disperse", layout.leaf())),
+        };
+        let beside: Vec<String> = match volume.layout.kind {
+            Kind::Replicate if raises && !self.force => {
+                volume.bricks.iter().map(|brick| brick.host.clone()).collect()
+            }
+            _ => vec![],
+        };
+        let wanted = Wanted::new(&self.volume, &self.bricks, self.force);
+        place_bricks(cx, Wanted { spread, beside: &beside, ..wanted })
+    }
+}
+
+fn commit(after: Volume) -> Commit {
+    let args = vec![
+        format!("--volname={}", after.name),
+        "--version=1".to_owned(),
+        "--volume-op=add-brick".to_owned(),
+    ];
+    let settle = vec![after.name.clone()];
+    let hooks = Some(Hooks { event: "add-brick", pre: args.clone(), post: args });
+    Commit { edits: vec![Edit::PutVolume(Box::new(after))], settle, hooks, ..Commit::default() }
 }
 
 /// Where the k-th new brick goes, so that each subvolume gets its share in turn.
@@ -161,6 +201,7 @@ fn new_bricks(volume: &Volume, placed: &[PlacedBrick]) -> Vec<Brick> {
         fsid: placed.checked.fsid,
         decommissioned: false,
         snap_status: 0,
+        resets: 0,
     };
     placed.iter().zip(first..).map(brick).collect()
 }
@@ -175,32 +216,27 @@ impl Operation for AddBrick {
         let volume = args::volume(cx.view, &self.volume).map_err(missing)?;
         let layout = self.layout(volume)?;
         self.check(volume, &layout)?;
-        let spread = match layout.kind {
-            _ if layout.replica > volume.layout.replica => None,
-            Kind::Distribute => None,
-            Kind::Replicate => Some(("replicate", layout.leaf())),
-            Kind::Disperse => Some(("disperse", layout.leaf())),
-        };
-        let wanted =
-            Wanted { volume: &self.volume, bricks: &self.bricks, force: self.force, spread };
-        let placed = match place_bricks(cx, wanted)? {
+        let raises = layout.replica > volume.layout.replica;
+        if raises && volume.is_started() && !self.force {
+            if let Some(step) = self.check_up(cx, volume)? {
+                return Ok(step);
+            }
+        }
+        let placed = match self.place(cx, volume, &layout)? {
             BrickPlan::Ask(asks) => return Ok(Step::Ask(asks)),
             BrickPlan::Ready(placed) => placed,
         };
+        let after = self.after(volume, layout, &placed);
         // Marked before the commit: a started volume's nodes launch new bricks as soon as they see
         // them, and refuse what is not marked.
-        let mut marked =
-            cx.answers.iter().filter(|a| matches!(a.question, Question::MarkBricks { .. }));
-        if marked.clone().next().is_none() {
-            return Ok(Step::Ask(marks(&placed, |bricks| Question::MarkBricks {
-                volume_id: volume.id.0,
-                bricks,
-                force: self.force,
-            })));
-        }
-        match marked.find(|a| !matches!(a.answer, Answer::Done)) {
-            Some(a) => Err(super::bricks::staging_failed(cx.view, a.node, &a.answer)),
-            None => Ok(Step::Commit(self.commit(volume, layout, &placed))),
+        let joins = |brick: &&Brick| volume.bricks.iter().all(|old| old.id != brick.id);
+        let empty: Vec<String> = match raises && volume.is_started() {
+            true => after.bricks.iter().filter(joins).map(|brick| brick.id.clone()).collect(),
+            false => vec![],
+        };
+        match mark_new(cx, &after, &placed, &empty, Joining::Added { force: self.force })? {
+            Some(asks) => Ok(Step::Ask(asks)),
+            None => Ok(Step::Commit(commit(after))),
         }
     }
 

@@ -3,7 +3,8 @@
 //! Shared by every command that brings bricks: three rounds of questions, each a pure step.
 //! Facts: glusterd-volume-ops.c:864-1100, glusterd-utils.c:1405-1625, :8113, :14667 (v10.3).
 
-use crate::model::{BrickSpec, NodeId, PeerState, Refusal};
+use crate::host::overlaps;
+use crate::model::{BrickRef, BrickSpec, NodeId, PeerState, Refusal};
 use crate::ops::{Answer, Ask, CheckedBrick, Cx, HostFacts, Question};
 use crate::store::View;
 use std::collections::BTreeMap;
@@ -35,17 +36,31 @@ pub struct Wanted<'a> {
     pub force: bool,
     /// Kind and size of a subvolume whose bricks should be on different nodes.
     pub spread: Option<(&'static str, usize)>,
+    /// Hosts that carry copies already: none of the wanted bricks should be there either.
+    pub beside: &'a [String],
+    /// A brick that makes room for the wanted one; overlapping it is fine.
+    pub instead_of: Option<&'a BrickRef>,
+    /// The root file system will do.
+    pub any_device: bool,
+}
+
+impl<'a> Wanted<'a> {
+    pub fn new(volume: &'a str, bricks: &'a [BrickSpec], force: bool) -> Wanted<'a> {
+        let (spread, beside, instead_of, any_device) = (None, &[][..], None, false);
+        Wanted { volume, bricks, force, spread, beside, instead_of, any_device }
+    }
 }
 
 /// Places the wanted bricks, or says what to ask first.
 pub fn place_bricks(cx: &Cx<'_>, wanted: Wanted<'_>) -> Result<BrickPlan, Refusal> {
-    let hosts: Vec<String> = unique(wanted.bricks.iter().map(|b| b.host.clone()));
+    let named = wanted.bricks.iter().map(|b| b.host.clone());
+    let hosts: Vec<String> = unique(named.chain(wanted.beside.iter().cloned()));
     let Some(facts) = host_facts(cx, &hosts) else {
         let question = Question::Locate { hosts, paths: vec![] };
         return Ok(BrickPlan::Ask(vec![Ask::new(cx.view.me, question)]));
     };
     if let (Some((kind, size)), false) = (wanted.spread, wanted.force) {
-        check_spread(&facts, wanted.bricks, kind, size)?;
+        check_spread(&facts, &wanted, kind, size)?;
     }
     let mut nodes = Vec::new();
     for brick in wanted.bricks {
@@ -55,7 +70,7 @@ pub fn place_bricks(cx: &Cx<'_>, wanted: Wanted<'_>) -> Result<BrickPlan, Refusa
     let Some(places) = real_paths(cx, wanted.bricks, &nodes) else {
         return Ok(BrickPlan::Ask(locate_paths(wanted.bricks, &nodes)));
     };
-    check_overlap(cx.view, wanted.bricks, &nodes, &places)?;
+    check_overlap(cx.view, &wanted, &nodes, &places)?;
     let Some(checked) = checked_bricks(cx, wanted.bricks, &nodes)? else {
         return Ok(BrickPlan::Ask(check_paths(&wanted, &nodes)));
     };
@@ -96,23 +111,25 @@ fn host_facts(cx: &Cx<'_>, hosts: &[String]) -> Option<BTreeMap<String, HostFact
 /// `size`, two hosts that share their first address.
 fn check_spread(
     facts: &BTreeMap<String, HostFacts>,
-    bricks: &[BrickSpec],
+    wanted: &Wanted<'_>,
     kind: &str,
     size: usize,
 ) -> Result<(), Refusal> {
-    for group in bricks.chunks(size.max(1)) {
-        for (i, one) in group.iter().enumerate() {
-            for other in &group[i + 1..] {
-                if same_host(&facts[&one.host], &facts[&other.host]) {
-                    return Err(Refusal::staged(format!(
-                        "Multiple bricks of a {kind} volume are present on the same server. This \
-                         setup is not optimal. Bricks should be on different nodes to have best \
-                         fault tolerant configuration. Use 'force' at the end of the command if \
-                         you want to override this behavior. "
-                    )));
-                }
-            }
-        }
+    let same = |one: &String, other: &String| same_host(&facts[one], &facts[other]);
+    let crowded = wanted.bricks.chunks(size.max(1)).any(|group| {
+        let hosts: Vec<&String> = group.iter().map(|brick| &brick.host).collect();
+        let pair = |i: usize| hosts[i + 1..].iter().any(|other| same(hosts[i], other));
+        (0..hosts.len()).any(pair)
+    });
+    let beside =
+        wanted.bricks.iter().any(|brick| wanted.beside.iter().any(|host| same(&brick.host, host)));
+    if crowded || beside {
+        return Err(Refusal::staged(format!(
+            "Multiple bricks of a {kind} volume are present on the same server. This setup is not \
+             optimal. Bricks should be on different nodes to have best fault tolerant \
+             configuration. Use 'force' at the end of the command if you want to override this \
+             behavior. "
+        )));
     }
     Ok(())
 }
@@ -204,13 +221,14 @@ fn real_paths(cx: &Cx<'_>, bricks: &[BrickSpec], nodes: &[NodeId]) -> Option<Vec
 /// No brick may contain, equal or lie inside another one of its node.
 fn check_overlap(
     view: &View,
-    bricks: &[BrickSpec],
+    wanted: &Wanted<'_>,
     nodes: &[NodeId],
     places: &[String],
 ) -> Result<(), Refusal> {
-    for (i, brick) in bricks.iter().enumerate() {
+    for (i, brick) in wanted.bricks.iter().enumerate() {
         let taken = view.volumes.values().flat_map(|v| &v.bricks).any(|b| {
             b.node == nodes[i]
+                && wanted.instead_of != Some(&b.reference())
                 && overlaps(if b.real_path.is_empty() { &b.path } else { &b.real_path }, &places[i])
         });
         let doubled = (0..i).any(|j| nodes[j] == nodes[i] && overlaps(&places[j], &places[i]));
@@ -224,14 +242,6 @@ fn check_overlap(
     Ok(())
 }
 
-fn overlaps(one: &str, other: &str) -> bool {
-    let inside = |outer: &str, inner: &str| {
-        let outer = outer.trim_end_matches('/');
-        inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    inside(one, other) || inside(other, one)
-}
-
 fn check_paths(wanted: &Wanted<'_>, nodes: &[NodeId]) -> Vec<Ask> {
     by_node(wanted.bricks, nodes)
         .into_iter()
@@ -243,7 +253,7 @@ fn check_paths(wanted: &Wanted<'_>, nodes: &[NodeId]) -> Vec<Ask> {
                     volume: wanted.volume.to_owned(),
                     bricks,
                     force: wanted.force,
-                    any_device: false,
+                    any_device: wanted.any_device,
                 },
             )
         })
@@ -293,15 +303,6 @@ pub fn staging_failed(view: &View, node: NodeId, answer: &Answer) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn overlap_is_by_component() {
-        assert!(overlaps("/d/b", "/d/b"));
-        assert!(overlaps("/d/b", "/d/b/c"));
-        assert!(overlaps("/d/b/c", "/d/b"));
-        assert!(overlaps("/", "/d"));
-        assert!(!overlaps("/d/b", "/d/b1"));
-    }
 
     #[test]
     fn lengths() {

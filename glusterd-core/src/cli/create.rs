@@ -96,8 +96,7 @@ impl Operation for Create {
             Kind::Replicate => Some(("replicate", self.layout.leaf())),
             Kind::Disperse => Some(("disperse", self.layout.leaf())),
         };
-        let wanted =
-            Wanted { volume: &self.volume, bricks: &self.bricks, force: self.force, spread };
+        let wanted = Wanted { spread, ..Wanted::new(&self.volume, &self.bricks, self.force) };
         match place_bricks(cx, wanted)? {
             BrickPlan::Ask(asks) => Ok(Step::Ask(asks)),
             BrickPlan::Ready(placed) => self.commit(cx, placed).map(Step::Commit),
@@ -204,6 +203,7 @@ impl Create {
                 fsid: brick.checked.fsid,
                 decommissioned: false,
                 snap_status: 0,
+                resets: 0,
             });
             number += 1;
         }

@@ -110,7 +110,7 @@ fn describe(view: &View, volume: &Volume, prefix: &str, reply: &mut Dict) {
     let mut text = |key: &str, value: &str| reply.set_str(format!("{prefix}{key}"), value);
     text("name", volume.name.as_str());
     text("volume_id", &volume.id.to_string());
-    let rebalance = volume.task.as_ref().map_or(0, |task| task.status.code());
+    let rebalance = volume.task.as_ref().map_or(0, |task| task.command);
     reply.set_int(format!("{prefix}rebalance"), rebalance);
     reply.set_int(format!("{prefix}snap_count"), 0u32);
     for (i, brick) in volume.bricks.iter().enumerate() {

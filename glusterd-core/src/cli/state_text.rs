@@ -3,7 +3,7 @@
 //! Pure: the image and what this node's processes said in, text out.
 //! Facts: glusterd-handler.c:5020-5810, glusterd-utils.c:13800-13965 (v10.3), and stock's files.
 
-use crate::model::{DefragStatus, Kind, Peer, TaskKind, Transport, Volume};
+use crate::model::{Counts, DefragStatus, Kind, Peer, Transport, Volume};
 use crate::ops::{Answer, Answered, BrickStatus, Cx, NodeStatus, Question};
 use crate::options::all_of_volume;
 use crate::rpc::Dict;
@@ -105,7 +105,7 @@ fn volume(cx: &Cx<'_>, n: usize, volume: &Volume, detail: bool) -> String {
     let shd = volume.layout.kind != Kind::Distribute && volume.start_epoch > 0;
     put("snapd_svc.online_status", &online_text(online("Snapshot Daemon")));
     put("snapd_svc.inited", &truth(volume.start_epoch > 0));
-    rebalance(volume, &mut put);
+    rebalance(cx.view, volume, &mut put);
     put("shd_svc.online_status", &online_text(online("Self-heal Daemon")));
     put("shd_svc.inited", &truth(shd));
     put("gsync_count", &0);
@@ -161,30 +161,37 @@ fn counts(volume: &Volume, put: &mut Put<'_>) {
     put("quorum_status", &"not_applicable");
 }
 
-fn rebalance(volume: &Volume, put: &mut Put<'_>) {
-    let id = volume.task.as_ref().map_or(Uuid::nil(), |task| task.id);
+fn rebalance(view: &View, volume: &Volume, put: &mut Put<'_>) {
+    let id = volume.task.as_ref().filter(|task| !task.over).map_or(Uuid::nil(), |task| task.id);
+    let here = volume.task.as_ref().and_then(|task| view.progress.get(&(task.id, view.me)));
+    let counts = here.map_or_else(Counts::default, |here| here.counts);
     put("rebalance.id", &id);
     put("rebalance.status", &rebalance_text(volume));
-    for key in ["failures", "skipped", "lookedup", "files"] {
-        put(&format!("rebalance.{key}"), &0);
-    }
-    put("rebalance.data", &"0Bytes");
+    put("rebalance.failures", &counts.failures);
+    put("rebalance.skipped", &counts.skipped);
+    put("rebalance.lookedup", &counts.scanned);
+    put("rebalance.files", &counts.files);
+    put("rebalance.data", &human(counts.bytes));
     put("time_left", &0);
 }
 
+/// Source: libglusterfs/src/common-utils.c `gf_uint64_2human_readable` (v10.3).
+fn human(bytes: u64) -> String {
+    let units = [(50, "PB"), (40, "TB"), (30, "GB"), (20, "MB"), (10, "KB")];
+    match units.into_iter().find(|(shift, _)| bytes >> shift > 0) {
+        Some((shift, unit)) => format!("{:.1}{unit}", bytes as f64 / (1u64 << shift) as f64),
+        None => format!("{bytes}Bytes"),
+    }
+}
+
 fn rebalance_text(volume: &Volume) -> &'static str {
-    use DefragStatus::*;
-    let Some(task) = &volume.task else { return "not_started" };
-    match (task.status, task.kind == TaskKind::FixLayout) {
-        (NotStarted, _) => "not_started",
-        (Started, false) => "started",
-        (Stopped, false) => "stopped",
-        (Complete, false) => "completed",
-        (Failed, false) => "failed",
-        (Started, true) => "layout_fix_started",
-        (Stopped, true) => "layout_fix_stopped",
-        (Complete, true) => "layout_fix_complete",
-        (Failed, true) => "layout_fix_failed",
+    match volume.task.as_ref().map_or(DefragStatus::NotStarted, |task| task.status) {
+        DefragStatus::NotStarted => "not_started",
+        DefragStatus::Started => "started",
+        DefragStatus::Stopped => "stopped",
+        DefragStatus::Complete => "completed",
+        DefragStatus::Failed => "failed",
+        DefragStatus::ResetByReplace | DefragStatus::ResetByReset => "reset",
     }
 }
 
@@ -284,6 +291,7 @@ mod tests {
             fsid: 0,
             decommissioned: false,
             snap_status: 0,
+            resets: 0,
         };
         Volume {
             name: VolumeName::parse("v2").unwrap(),

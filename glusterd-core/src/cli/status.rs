@@ -437,7 +437,7 @@ fn client_list(dict: &Dict, reply: &mut Dict) {
 }
 
 fn tasks(volume: &Volume, reply: &mut Dict) {
-    let Some(task) = &volume.task else {
+    let Some(task) = volume.task.as_ref().filter(|task| !task.over) else {
         reply.set_int("tasks", 0);
         return;
     };

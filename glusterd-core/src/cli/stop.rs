@@ -4,7 +4,7 @@
 
 use super::args::Args;
 use super::start::echo_id;
-use crate::model::{DefragStatus, Refusal, Status, TaskKind, Volume};
+use crate::model::{Refusal, Status, TaskKind, Volume};
 use crate::ops::{Ask, Commit, Cx, Hooks, Operation, Outcome, Question, QuotaAsk, Step};
 use crate::rpc::Dict;
 use crate::store::Edit;
@@ -80,9 +80,10 @@ impl Stop {
             let text = format!("Volume {} is not in the started state", self.volume);
             return Err(Refusal::staged(text));
         }
-        let rebalancing = volume.task.as_ref().is_some_and(|task| {
-            task.kind != TaskKind::RemoveBrick && task.status == DefragStatus::Started
-        });
+        let rebalancing = volume
+            .task
+            .as_ref()
+            .is_some_and(|task| task.kind != TaskKind::RemoveBrick && task.is_running());
         if rebalancing {
             let text = format!("rebalance session is in progress for the volume '{}'", self.volume);
             return Err(Refusal::staged(text));

@@ -1,8 +1,9 @@
 //! Which procedure is which command; what is not served says so.
 
 use super::{
-    add_brick, bitrot, create, delete, detach, get, heal, info, probe, quota, reset, set, small,
-    snapshot, start, state, stats, status, stop, sync, upkeep,
+    add_brick, bitrot, create, delete, detach, get, heal, info, probe, quota, rebalance,
+    remove_brick, replace_brick, reset, set, small, snapshot, start, state, stats, status, stop,
+    sync, upkeep,
 };
 use crate::model::Refusal;
 use crate::ops::Operation;
@@ -38,8 +39,11 @@ pub const ROWS: &[Row] = &[
     row!(7, "DELETE_VOLUME", delete::Delete),
     row!(8, "START_VOLUME", start::Start),
     row!(9, "STOP_VOLUME", stop::Stop),
+    row!(11, "DEFRAG_VOLUME", rebalance::Defrag),
     row!(12, "SET_VOLUME", set::SetVolume),
     row!(13, "ADD_BRICK", add_brick::AddBrick),
+    row!(14, "REMOVE_BRICK", remove_brick::RemoveBrick),
+    row!(15, "REPLACE_BRICK", replace_brick::ReplaceBrick),
     row!(16, "LOG_ROTATE", upkeep::LogRotate),
     row!(19, "SYNC_VOLUME", sync::SyncVolume),
     row!(20, "RESET_VOLUME", reset::ResetVolume),
@@ -57,20 +61,17 @@ pub const ROWS: &[Row] = &[
     row!(41, "GET_VOL_OPT", get::GetOption),
     row!(43, "BITROT", bitrot::Bitrot),
     row!(46, "GET_STATE", state::GetState),
+    row!(47, "RESET_BRICK", replace_brick::ReplaceBrick),
 ];
 
 /// Known procedures without an implementation, with the command a user typed to get there.
 pub const NOT_SERVED: &[(u32, &str)] = &[
-    (11, "volume rebalance"),
-    (14, "volume remove-brick"),
-    (15, "volume replace-brick"),
     (22, "volume geo-replication"),
     (37, "system:: copy file"),
     (38, "system:: execute"),
     (42, "nfs-ganesha"),
     (44, "volume attach-tier"),
     (45, "volume tier"),
-    (47, "volume reset-brick"),
     (48, "volume detach-tier"),
     (49, "volume attach-tier"),
 ];

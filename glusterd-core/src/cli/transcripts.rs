@@ -150,6 +150,7 @@ impl Player {
             fsid: i as u64,
             decommissioned: false,
             snap_status: 0,
+            resets: 0,
         });
         let mut volume = Volume {
             name: VolumeName::parse(name).unwrap(),

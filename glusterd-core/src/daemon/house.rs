@@ -16,6 +16,7 @@ use crate::serve::specs::MirrorSpecs;
 use crate::store::{CommitError, Edit, Pool, Sight, Store, View};
 use crate::supervise::ports::Ports;
 use crate::supervise::{self, Lines, Supervisor};
+use crate::tasks::Keeper;
 use coord_api::{Coordinator, Health, Retry};
 use std::sync::Arc;
 use std::time::Duration;
@@ -110,7 +111,8 @@ impl House {
         let notes = marks.left_over().await;
         let settled = settle(&store, identity, loaded.view).await;
         tokio::spawn(marks.sweep(store.clone(), notes));
-        let (reports, _unread) = mpsc::channel(REPORTS_MAX);
+        let (reports, unread) = mpsc::channel(REPORTS_MAX);
+        tokio::spawn(Keeper::new(store.clone(), processes.clone()).run(unread));
         let view = {
             let store = store.clone();
             Arc::new(move || store.view())

@@ -127,6 +127,7 @@ mod tests {
             fsid: 0,
             decommissioned: false,
             snap_status: 0,
+            resets: 0,
         }
     }
 

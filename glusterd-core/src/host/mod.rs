@@ -171,6 +171,7 @@ pub trait Host: fmt::Debug + Send + Sync + 'static {
     /// One extended attribute, a link at the end of the path not followed.
     async fn xattr(&self, path: &str, name: &str) -> io::Result<Vec<u8>>;
 
+    /// Sets one, whatever it was before; a link at the end of the path not followed.
     async fn set_xattr(&self, path: &str, name: &str, value: &[u8]) -> io::Result<()>;
 
     async fn remove_xattr(&self, path: &str, name: &str) -> io::Result<()>;

@@ -172,6 +172,7 @@ pub fn brick(text: &str) -> Result<Brick, ParseError> {
         fsid: lines.number_or("brick-fsid", 0)?,
         decommissioned: lines.number_or("decommissioned", 0u8)? != 0,
         snap_status: lines.number_or("snap-status", 0)?,
+        resets: 0,
         path,
     })
 }
@@ -195,7 +196,7 @@ fn task(text: &str) -> Result<Option<Task>, ParseError> {
     let id = uuid_or_nil(&mut lines, "rebalance-id")?;
     let bricks = (1..).map_while(|at| lines.take(&format!("brick{at}"))).map(str::to_owned);
     let bricks = bricks.collect();
-    Ok(Some(Task { id, kind, command, commit_hash: 0, status, bricks }))
+    Ok(Some(Task { id, kind, command, commit_hash: 0, status, bricks, over: false }))
 }
 
 /// `glusterd.info`: the node, and the pool's op-version (1 if the file does not say).

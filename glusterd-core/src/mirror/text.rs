@@ -7,8 +7,8 @@
 //! order and conditions as recorded from 10.3.
 
 use crate::model::{
-    Brick, DefragStatus, Global, NodeId, OP_VERSION_MAX, Peer, Task, TaskKind, ThinArbiter, Volume,
-    dash_path,
+    Brick, Counts, DefragStatus, Global, NodeId, OP_VERSION_MAX, Peer, Progress, Task, TaskKind,
+    ThinArbiter, Volume, dash_path,
 };
 use std::fmt::Write;
 use uuid::Uuid;
@@ -103,34 +103,27 @@ fn head(node: Uuid, host: &str, path: &str, port: u16) -> String {
     )
 }
 
-/// What a node counted during a rebalance or brick removal.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Counts {
-    pub files: u64,
-    pub bytes: u64,
-    pub scanned: u64,
-    pub failures: u64,
-    pub skipped: u64,
-    pub seconds: f64,
-}
-
-/// `vols/V/node_state.info`: never the same on two nodes.
-pub fn node_state(task: Option<&Task>, counts: &Counts) -> String {
-    let removal_over =
-        |task: &Task| task.kind == TaskKind::RemoveBrick && task.status == DefragStatus::Stopped;
+/// `vols/V/node_state.info`: never the same on two nodes. `progress`: how the task ended here.
+pub fn node_state(task: Option<&Task>, progress: Option<&Progress>) -> String {
     let (op, id) = match task {
-        Some(task) if removal_over(task) => (0, Uuid::nil()),
+        Some(task) if task.over => (0, Uuid::nil()),
         Some(task) if task.kind == TaskKind::RemoveBrick => (OP_REMOVE_BRICK, task.id),
         Some(task) => (OP_REBALANCE, task.id),
         None => (0, Uuid::nil()),
     };
-    let (command, status) = task.map_or((0, 0), |task| (task.command, task.status.code()));
+    let reset = [DefragStatus::ResetByReplace, DefragStatus::ResetByReset];
+    let status = |task: &Task| match progress {
+        Some(here) if !reset.contains(&task.status) => here.status.code(),
+        _ => task.status.code(),
+    };
+    let (command, status) = task.map_or((0, 0), |task| (task.command, status(task)));
+    let counts = progress.map_or_else(Counts::default, |here| here.counts);
     let mut out = format!(
         "rebalance_status={command}\nstatus={status}\nrebalance_op={op}\nrebalance-id={id}\n\
          rebalanced-files={}\nsize={}\nscanned={}\nfailures={}\nskipped={}\nrun-time={:.6}\n",
         counts.files, counts.bytes, counts.scanned, counts.failures, counts.skipped, counts.seconds
     );
-    if let Some(task) = task.filter(|task| task.kind == TaskKind::RemoveBrick) {
+    if let Some(task) = task.filter(|task| !task.bricks.is_empty()) {
         for (at, brick) in task.bricks.iter().enumerate().rev() {
             let _ = writeln!(out, "brick{}={brick}", at + 1);
         }

@@ -10,8 +10,10 @@
 
 use super::parse;
 use super::quota;
-use super::text::{self, Counts};
-use crate::model::{BrickRef, NodeId, OP_VERSION_MAX, Peer, PeerState, Volume, VolumeName};
+use super::text;
+use crate::model::{
+    BrickRef, NodeId, OP_VERSION_MAX, Peer, PeerState, Progress, Volume, VolumeName,
+};
 use crate::store::{Freshness, View};
 use crate::volgen::{self, Facts, Service};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -27,7 +29,8 @@ use super::disk::{self, Names};
 pub struct Observed {
     pub brick_ports: HashMap<BrickRef, u16>,
     pub snapd_ports: HashMap<VolumeName, u16>,
-    pub counts: HashMap<VolumeName, Counts>,
+    /// How the volumes' tasks ended on this node.
+    pub progress: HashMap<VolumeName, Progress>,
 }
 
 /// A file that could not be written or understood; the others were.
@@ -194,9 +197,8 @@ impl Mirror {
             let name = format!("bricks/{}", text::file_of(&arbiter.host, &arbiter.path));
             put(name, text::thin_arbiter(volume, arbiter));
         }
-        let none = Counts::default();
-        let counts = observed.counts.get(&volume.name).unwrap_or(&none);
-        put("node_state.info".into(), text::node_state(volume.task.as_ref(), counts));
+        let progress = observed.progress.get(&volume.name);
+        put("node_state.info".into(), text::node_state(volume.task.as_ref(), progress));
         let port = observed.snapd_ports.get(&volume.name).copied().unwrap_or(0);
         put("snapd.info".into(), text::snapd_info(port));
     }

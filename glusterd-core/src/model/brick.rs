@@ -49,6 +49,9 @@ pub struct Brick {
     pub decommissioned: bool,
     /// 0, or -1 when a snapshot brick could not be taken.
     pub snap_status: i32,
+    /// Grows when the brick is reset or put in another one's place: a node that sees a new number
+    /// starts it anew. Part of [`super::Volume::epoch_of`].
+    pub resets: u64,
 }
 
 impl Brick {

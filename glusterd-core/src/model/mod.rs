@@ -21,5 +21,5 @@ pub use option_list::{OptionList, boolean};
 pub use peer::{Global, Peer, PeerState};
 pub use quota::{LimitKind, QUOTA_LIMITS_MAX, QuotaLimit, QuotaList};
 pub use refusal::{Refusal, errno};
-pub use task::{DefragStatus, Task, TaskKind};
+pub use task::{Counts, DefragStatus, Progress, Task, TaskKind};
 pub use volume::{Credentials, Status, ThinArbiter, Transport, Volume};

@@ -5,7 +5,8 @@ use super::layout::Layout;
 use super::names::{NodeId, VolumeId, VolumeName};
 use super::option_list::OptionList;
 use super::quota::QuotaList;
-use super::task::Task;
+use super::task::{Task, TaskKind};
+use std::collections::BTreeSet;
 use uuid::Uuid;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +127,25 @@ impl Volume {
 
     pub fn local_bricks(&self, node: NodeId) -> impl Iterator<Item = (usize, &Brick)> {
         self.bricks.iter().enumerate().filter(move |(_, brick)| brick.node == node)
+    }
+
+    /// What a node compares to tell whether it has acted on the last start of a brick.
+    pub fn epoch_of(&self, brick: &Brick) -> u64 {
+        self.start_epoch + brick.resets
+    }
+
+    /// Data is being moved, or a layout fixed.
+    pub fn is_moving(&self) -> bool {
+        self.task.as_ref().is_some_and(Task::is_running)
+    }
+
+    /// The nodes that work on `task`: those with bricks that are to be emptied, or with any.
+    pub fn nodes_of_task(&self, task: &Task) -> BTreeSet<NodeId> {
+        let concerned = |brick: &&Brick| match task.kind {
+            TaskKind::Rebalance | TaskKind::FixLayout => true,
+            TaskKind::RemoveBrick => task.bricks.contains(&brick.spec().to_string()),
+        };
+        self.bricks.iter().filter(concerned).map(|brick| brick.node).collect()
     }
 
     /// Index of `host:path`, or `None`.

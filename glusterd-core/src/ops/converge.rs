@@ -149,6 +149,12 @@ impl Converger {
         for ((_, path), port) in ports {
             observed.brick_ports.insert(BrickRef { node: view.me, path }, port);
         }
+        for volume in view.volumes.values() {
+            let here = volume.task.as_ref().and_then(|t| view.progress.get(&(t.id, view.me)));
+            if let Some(here) = here {
+                observed.progress.insert(volume.name.clone(), *here);
+            }
+        }
         observed
     }
 
@@ -231,7 +237,11 @@ fn changed_volumes(old: &View, new: &View) -> BTreeSet<VolumeName> {
         return all_volumes(Some(old), new);
     }
     let differs = |name: &&VolumeName| match (old.volumes.get(*name), new.volumes.get(*name)) {
-        (Some(a), Some(b)) => !Arc::ptr_eq(a, b) && a != b,
+        (Some(a), Some(b)) => {
+            let ended =
+                |view: &View| Some(view.progress.contains_key(&(b.task.as_ref()?.id, view.me)));
+            !Arc::ptr_eq(a, b) && a != b || ended(old) != ended(new)
+        }
         _ => true,
     };
     let both = old.volumes.keys().chain(new.volumes.keys());

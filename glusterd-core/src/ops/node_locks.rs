@@ -12,9 +12,9 @@ use crate::model::{Volume, errno};
 use std::sync::Arc;
 use std::time::Duration;
 
-const GLUSTERFS: &str = "/usr/sbin/glusterfs";
+pub(super) const GLUSTERFS: &str = "/usr/sbin/glusterfs";
 /// The client ends when it is connected, or has given up.
-const MOUNT_BOUND: Duration = Duration::from_secs(45);
+pub(super) const MOUNT_BOUND: Duration = Duration::from_secs(45);
 /// Past this the mount is torn away under the call.
 const CLEAR_BOUND: Duration = Duration::from_secs(30);
 const UNMOUNT_BOUND: Duration = Duration::from_secs(10);
@@ -126,7 +126,7 @@ async fn read_attribute(
 }
 
 /// By force first: that also frees a call that hangs in there.
-async fn unmount(host: &Arc<dyn Host>, mount: &str) {
+pub(super) async fn unmount(host: &Arc<dyn Host>, mount: &str) {
     let command = Command::new("/bin/umount").args(["-f", mount]);
     match host.run(&command, UNMOUNT_BOUND).await {
         Ok(exit) if exit.is_success() => {}

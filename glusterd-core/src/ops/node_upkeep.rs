@@ -51,7 +51,7 @@ impl LocalNode {
                 self.write_state(dir, file.as_deref(), text).await
             }
             Question::ChangeIdentity { node } => self.change_identity(NodeId(*node)).await,
-            other => refused(format!("This node cannot answer {other:?} yet")),
+            other => self.answer_motion(other).await,
         }
     }
 

@@ -4,11 +4,13 @@ use super::question::NodeStatus;
 use crate::model::VolumeName;
 use crate::rpc::Dict;
 use crate::store::View;
+use crate::supervise::ObservedRebalance;
 use async_trait::async_trait;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// The processes of this node, as `supervise` keeps them.
 #[async_trait]
@@ -22,6 +24,15 @@ pub trait Processes: fmt::Debug + Send + Sync + 'static {
 
     /// Ports that this node's bricks listen on, by volume and path; they go into the mirror.
     fn brick_ports(&self) -> HashMap<(VolumeName, String), u16>;
+
+    /// Rebalance processes, running or ended.
+    fn rebalances(&self) -> Vec<(VolumeName, ObservedRebalance)>;
+
+    /// Counts changes of what runs.
+    fn changes(&self) -> watch::Receiver<u64>;
+
+    /// Stops one brick of a started volume; it stays down until its epoch grows.
+    async fn retire_brick(&self, view: &View, volume: &str, path: &str) -> Result<(), String>;
 
     fn snapd_ports(&self) -> HashMap<VolumeName, u16>;
 

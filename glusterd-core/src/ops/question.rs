@@ -55,6 +55,16 @@ pub enum Question {
     Quota { volume: String, ask: QuotaAsk },
     /// Be another node from now on. Answer: `Done`.
     ChangeIdentity { node: Uuid },
+    /// How far is the volume's rebalance process; with `stop` it is told to end after the file it
+    /// moves. Answer: `Moving`.
+    Rebalance { volume: String, stop: bool },
+    /// Stop this brick of a started volume until it is put back. Answer: `Done`.
+    RetireBrick { volume: String, path: String },
+    /// Mark these brick roots as copies that lack everything. Answer: `Done`.
+    MarkEmpty { paths: Vec<String> },
+    /// Make the other copies remember, through a mount of `volfile`, that the bricks with these ids
+    /// lack everything. Answer: `Done`.
+    BlameEmpty { volume: String, volfile: String, ids: Vec<String>, replaced: bool },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,6 +78,7 @@ pub enum Answer {
     Bricks(Vec<CheckedBrick>),
     Status(NodeStatus),
     OptionFacts(NodeFacts),
+    Moving(Moving),
     /// The node says no, in stock's words.
     Refused {
         text: String,
@@ -75,6 +86,20 @@ pub enum Answer {
     },
     /// The node did not answer in time, or its answer could not be read.
     Silent(String),
+}
+
+/// A rebalance or brick removal as one node sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Moving {
+    /// `gf_defrag_status_t`.
+    pub status: u32,
+    pub files: u64,
+    pub bytes: u64,
+    pub scanned: u64,
+    pub failures: u64,
+    pub skipped: u64,
+    pub seconds: f64,
+    pub seconds_left: u64,
 }
 
 /// Hosts and paths as one node sees them, in the order asked.
@@ -206,7 +231,10 @@ impl Question {
             | Statedump { volume, .. }
             | RotateLog { volume, .. }
             | Quota { volume, .. }
-            | ClearLocks { volume, .. } => volume,
+            | ClearLocks { volume, .. }
+            | Rebalance { volume, .. }
+            | RetireBrick { volume, .. }
+            | BlameEmpty { volume, .. } => volume,
             FindPeer { .. }
             | AwaitPeer { .. }
             | Settle { .. }
@@ -215,6 +243,7 @@ impl Question {
             | CheckBricks { .. }
             | UnmarkBricks { .. }
             | WriteState { .. }
+            | MarkEmpty { .. }
             | ChangeIdentity { .. } => {
                 return None;
             }

@@ -6,11 +6,12 @@ use crate::model::VolumeName;
 use crate::rpc::Dict;
 use crate::rpc::brick::{BrickAnswer, BrickProc};
 use crate::store::View;
-use crate::supervise::{CallFailed, Running, Supervisor};
+use crate::supervise::{CallFailed, ObservedRebalance, Running, Supervisor};
 use async_trait::async_trait;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 #[async_trait]
 impl Processes for Supervisor {
@@ -60,6 +61,19 @@ impl Processes for Supervisor {
             Some(((brick.volume, brick.path), brick.process?.port))
         };
         self.bricks().into_iter().filter_map(port).collect()
+    }
+
+    fn rebalances(&self) -> Vec<(VolumeName, ObservedRebalance)> {
+        Supervisor::rebalances(self)
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        Supervisor::changes(self)
+    }
+
+    async fn retire_brick(&self, view: &View, volume: &str, path: &str) -> Result<(), String> {
+        let volume = VolumeName::parse(volume).ok_or("no such volume")?;
+        Supervisor::retire_brick(self, view, &volume, path).await
     }
 
     fn snapd_ports(&self) -> HashMap<VolumeName, u16> {

@@ -9,7 +9,7 @@ use super::facts::NodeFacts;
 use super::number;
 use super::opt::{Opt, Rule, Scope};
 use super::table::TABLE;
-use crate::model::{DefragStatus, Global, Kind, Volume, boolean};
+use crate::model::{Global, Kind, Volume, boolean};
 
 /// What a check may look at.
 #[derive(Clone, Copy, Debug)]
@@ -94,8 +94,9 @@ fn on_volume(
         }
         Rule::ParallelReaddir => {
             flag(key, value)?;
-            let moving = volume.task.as_ref().is_some_and(|t| t.status == DefragStatus::Started);
-            unless(!moving, || format!("{key} option should be set after rebalance is complete"))
+            unless(!volume.is_moving(), || {
+                format!("{key} option should be set after rebalance is complete")
+            })
         }
         Rule::QuorumCount => quorum_count(volume, key, value),
         Rule::QuotaOn => unless(volume.options.flag("features.quota") == Some(true), || {

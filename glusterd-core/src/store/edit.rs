@@ -7,12 +7,13 @@
 use super::image::Sight;
 use super::keys::{Pool, member};
 use super::records::{self, Member};
-use crate::model::{BrickRef, Global, NodeId, Peer, Volume, VolumeName};
+use crate::model::{BrickRef, Global, NodeId, Peer, Progress, Volume, VolumeName};
 use coord_api::{Key, Txn, Version};
 use std::collections::BTreeSet;
+use uuid::Uuid;
 
 /// One record's new state.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Edit {
     /// Creates or replaces the volume of that name. `version` of the volume is the caller's.
     PutVolume(Box<Volume>),
@@ -20,6 +21,11 @@ pub enum Edit {
     PutGlobal(Global),
     PutPeer(Peer),
     DeletePeer(NodeId),
+    PutProgress(Progress),
+    DeleteProgress {
+        task: Uuid,
+        node: NodeId,
+    },
     /// Takes a node into the pool that is alone in its own; its peer record is an edit of its own.
     Adopt(Adoption),
     /// Sends a member without bricks away, to be alone with these pool-wide settings.
@@ -73,6 +79,11 @@ fn written(pool: Pool, txn: Txn, sight: &Sight, edit: &Edit) -> Txn {
         Edit::PutGlobal(global) => (pool.global(), Some(records::encode(global))),
         Edit::PutPeer(peer) => (pool.peer(peer.id), Some(records::encode(peer))),
         Edit::DeletePeer(node) => (pool.peer(*node), None),
+        Edit::PutProgress(progress) => {
+            let key = pool.progress(progress.task, progress.node);
+            (key, Some(records::encode(progress)))
+        }
+        Edit::DeleteProgress { task, node } => (pool.progress(*task, *node), None),
         Edit::Adopt(adoption) => return adopted(pool, txn, adoption),
         Edit::Release { node, to, global } => {
             let (record, global) =

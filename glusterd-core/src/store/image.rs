@@ -6,10 +6,11 @@
 use super::keys::{Holds, Pool};
 use super::records::{self, Record, RecordError};
 use super::view::{Freshness, View};
-use crate::model::{Global, NodeId, Peer, Volume};
+use crate::model::{Global, NodeId, Peer, Progress, Volume};
 use coord_api::{Entry, Key, Revision, Version};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// The image under construction, with what guards need to know.
 #[derive(Clone, Debug)]
@@ -57,6 +58,12 @@ impl Image {
                 self.view.peers.insert(peer.id, peer);
             }
             Holds::Global => self.view.global = Arc::new(read(entry)?),
+            Holds::Progress => {
+                let progress: Progress = read(entry)?;
+                self.names.insert(entry.key.clone(), progress.task.to_string());
+                let key = (progress.task, progress.node);
+                self.view.progress.insert(key, progress);
+            }
             Holds::Bricks | Holds::Other => {}
         }
         Ok(())
@@ -73,6 +80,10 @@ impl Image {
                 if let Some(id) = NodeId::parse(&id) {
                     self.view.peers.remove(&id);
                 }
+            }
+            (Holds::Progress, Some(task)) => {
+                let known = |(task, node): &(Uuid, NodeId)| self.pool.progress(*task, *node);
+                self.view.progress.retain(|at, _| at.0.to_string() != task || known(at) != *key);
             }
             (Holds::Global, _) => self.view.global = Arc::new(Global::default()),
             _ => {}

@@ -74,6 +74,7 @@ pub enum Holds {
     Peer,
     Global,
     Bricks,
+    Progress,
     Other,
 }
 
@@ -104,6 +105,12 @@ impl Pool {
         key(&CONFIG, &format!("{}.bricks", self.0))
     }
 
+    /// How a task ended on a node; written by that node, and removed by it when the task is of no
+    /// volume any more.
+    pub fn progress(self, task: Uuid, node: NodeId) -> Key {
+        key(&CONFIG, &format!("{}.progress.{task}.{node}", self.0))
+    }
+
     /// Name of this node's announcement, before the session's suffix.
     pub fn alive_name(self, node: NodeId) -> String {
         format!("{}.{node}", self.0)
@@ -119,6 +126,7 @@ impl Pool {
             "peer" => Holds::Peer,
             "global" => Holds::Global,
             "bricks" => Holds::Bricks,
+            "progress" => Holds::Progress,
             _ => Holds::Other,
         }
     }
@@ -146,6 +154,7 @@ mod tests {
         }
         assert_eq!(pool.holds(&pool.peer(NodeId(Uuid::max()))), Holds::Peer);
         assert_eq!(pool.holds(&pool.global()), Holds::Global);
+        assert_eq!(pool.holds(&pool.progress(Uuid::max(), NodeId(Uuid::max()))), Holds::Progress);
         assert_eq!(pool.holds(&pool.bricks()), Holds::Bricks);
         assert_eq!(Pool(Uuid::nil()).holds(&pool.global()), Holds::Other);
     }

@@ -5,9 +5,9 @@
 
 use super::keys::Pool;
 use crate::model::{
-    Brick, Credentials, DefragStatus, Global, Kind, Layout, LimitKind, NodeId, OptionList, Peer,
-    PeerState, QuotaLimit, QuotaList, Status, Task, TaskKind, ThinArbiter, Transport, Volume,
-    VolumeId, VolumeName,
+    Brick, Counts, Credentials, DefragStatus, Global, Kind, Layout, LimitKind, NodeId, OptionList,
+    Peer, PeerState, Progress, QuotaLimit, QuotaList, Status, Task, TaskKind, ThinArbiter, Transport,
+    Volume, VolumeId, VolumeName,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
@@ -114,6 +114,8 @@ pub struct BrickBody {
     decommissioned: bool,
     #[serde(default)]
     snap_status: i32,
+    #[serde(default)]
+    resets: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -124,6 +126,8 @@ pub struct TaskBody {
     commit_hash: u32,
     status: u32,
     bricks: Vec<String>,
+    #[serde(default)]
+    over: bool,
 }
 
 impl From<&Volume> for VolumeBody {
@@ -229,6 +233,7 @@ impl From<&Brick> for BrickBody {
             fsid: b.fsid,
             decommissioned: b.decommissioned,
             snap_status: b.snap_status,
+            resets: b.resets,
         }
     }
 }
@@ -244,6 +249,7 @@ fn brick(b: BrickBody) -> Brick {
         fsid: b.fsid,
         decommissioned: b.decommissioned,
         snap_status: b.snap_status,
+        resets: b.resets,
     }
 }
 
@@ -264,6 +270,7 @@ impl From<&Task> for TaskBody {
             commit_hash: t.commit_hash,
             status: t.status.code(),
             bricks: t.bricks.clone(),
+            over: t.over,
         }
     }
 }
@@ -277,7 +284,44 @@ fn task(b: TaskBody) -> Result<Task, RecordError> {
         commit_hash: b.commit_hash,
         status: DefragStatus::from_code(b.status).ok_or(RecordError::Field("task.status"))?,
         bricks: b.bricks,
+        over: b.over,
     })
+}
+
+/// How a task ended on a node; times in seconds.
+#[derive(Serialize, Deserialize)]
+pub struct ProgressBody {
+    task: Uuid,
+    node: Uuid,
+    status: u32,
+    files: u64,
+    bytes: u64,
+    scanned: u64,
+    failures: u64,
+    skipped: u64,
+    seconds: f64,
+}
+
+impl From<&Progress> for ProgressBody {
+    fn from(p: &Progress) -> ProgressBody {
+        let Counts { files, bytes, scanned, failures, skipped, seconds } = p.counts;
+        let (task, node, status) = (p.task, p.node.0, p.status.code());
+        ProgressBody { task, node, status, files, bytes, scanned, failures, skipped, seconds }
+    }
+}
+
+impl Record for Progress {
+    type Body = ProgressBody;
+
+    fn read(b: ProgressBody) -> Result<Progress, RecordError> {
+        let ProgressBody { files, bytes, scanned, failures, skipped, seconds, .. } = b;
+        Ok(Progress {
+            task: b.task,
+            node: NodeId(b.node),
+            status: DefragStatus::from_code(b.status).ok_or(RecordError::Field("status"))?,
+            counts: Counts { files, bytes, scanned, failures, skipped, seconds },
+        })
+    }
 }
 
 #[derive(Serialize, Deserialize)]

@@ -3,9 +3,10 @@
 //! Immutable and cheap to share; a change makes a new image. Built by the follower from the
 //! coordinator (or, while that is away, from the local mirror: see `Freshness`).
 
-use crate::model::{Global, NodeId, Peer, Volume, VolumeName};
+use crate::model::{Global, NodeId, Peer, Progress, Volume, VolumeName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// Where an image comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub struct View {
     /// In name order, as every listing shows them.
     pub volumes: BTreeMap<VolumeName, Arc<Volume>>,
     pub global: Arc<Global>,
+    /// How tasks have ended, by task and node; a node that still works on one has no row.
+    pub progress: BTreeMap<(Uuid, NodeId), Progress>,
 }
 
 impl View {
@@ -43,6 +46,7 @@ impl View {
             alive: BTreeSet::from([me]),
             volumes: BTreeMap::new(),
             global: Arc::new(Global::default()),
+            progress: BTreeMap::new(),
         }
     }
 

@@ -60,7 +60,7 @@ pub fn plan(
         let volume = volume.expect("its bricks are looked at");
         let key = BrickKey::new(name, &brick.path);
         let record = records.get(&key).filter(|record| record.volume_id == volume.id);
-        let epoch = volume.start_epoch;
+        let epoch = volume.epoch_of(brick);
         match (wanted(volume, brick), record.map(|record| (&record.state, record.epoch))) {
             (true, None | Some((State::Stopped, _))) => starts.push(Move::Start(key)),
             (true, Some((State::Dead, acted))) if epoch > acted => starts.push(Move::Start(key)),

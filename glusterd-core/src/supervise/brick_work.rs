@@ -88,7 +88,7 @@ impl Core {
         let record = BrickRecord {
             volume_id: volume.id,
             pid_file: self.host.dirs().brick_pid_file(&volume.name, brick),
-            epoch: volume.start_epoch,
+            epoch: volume.epoch_of(brick),
             state,
         };
         self.bricks.lock().insert(key.clone(), record);
@@ -222,6 +222,20 @@ impl Core {
         }
         self.tell();
         self.unlink(&record.pid_file).await;
+        Ok(())
+    }
+
+    pub(super) async fn retire_brick(
+        self: &Arc<Core>,
+        view: &View,
+        key: &BrickKey,
+    ) -> Result<(), String> {
+        let lock = self.volume_lock(&key.volume);
+        let _turn = lock.lock().await;
+        self.stop_brick(view, key).await?;
+        if let Some(record) = self.bricks.lock().get_mut(key) {
+            record.state = State::Dead;
+        }
         Ok(())
     }
 

@@ -27,6 +27,7 @@ mod supervisor;
 
 pub use launch::{Settings, Valgrind};
 pub use line::{Input, LineCall, Lines, SocketLines};
+pub use rebalance::{COMMAND_STATUS, COMMAND_STOP};
 pub use record::{BrickKey, Running};
 pub use supervisor::{
     CallFailed, ConvergeReport, Failure, ObservedBrick, ObservedRebalance, ObservedService,

@@ -2,28 +2,35 @@
 //!
 //! Pure. A task is worked on once per node: a process that has ended, well or not, is not started
 //! again for the same task. What it achieved is reported by the process itself and kept elsewhere.
+//! Over tasks leave their process to itself once it is told: it finishes the file it moves.
 //!
 //! Facts: xlators/mgmt/glusterd/src/glusterd-rebalance.c:94-345, glusterd-utils.c:9546 (v10.3).
 
 use super::launch::{Cx, GLUSTERFS};
 use super::record::State;
 use crate::host::Command;
-use crate::model::{DefragStatus, NodeId, Task, TaskKind, Volume};
+use crate::model::{NodeId, Task, Volume};
 use uuid::Uuid;
 
 /// `rebalance-command` of XLATOR_DEFRAG that makes the process end.
 pub const COMMAND_STOP: u32 = 2;
+/// Likewise, that makes it tell how far it is.
+pub const COMMAND_STATUS: u32 = 3;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RebalanceRecord {
     pub task: Uuid,
     pub state: State,
+    /// It knows that its work is no longer wanted.
+    pub told: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RebalanceMove {
-    /// Ends what runs for this volume, known or left by an earlier daemon.
-    Stop,
+    /// Ends what runs for this volume, known or left by an earlier daemon, and waits for that.
+    End,
+    /// Tells it to stop after the file it moves.
+    Tell,
     /// Takes over what runs, else starts.
     Start,
     Forget,
@@ -31,15 +38,11 @@ pub enum RebalanceMove {
 
 /// The task this node works on now.
 pub fn task_of(volume: &Volume, me: NodeId) -> Option<&Task> {
-    let task = volume.task.as_ref().filter(|task| task.status == DefragStatus::Started)?;
-    let concerned = volume.local_bricks(me).any(|(_, brick)| match task.kind {
-        TaskKind::Rebalance | TaskKind::FixLayout => true,
-        TaskKind::RemoveBrick => task.bricks.contains(&brick.spec().to_string()),
-    });
-    (volume.is_started() && concerned).then_some(task)
+    let task = volume.task.as_ref().filter(|task| task.is_running())?;
+    (volume.is_started() && volume.nodes_of_task(task).contains(&me)).then_some(task)
 }
 
-/// `is_finished`: whether this node is known to be through with a task, from before this daemon.
+/// `is_finished`: whether the pool knows that this node is through with a task.
 pub fn decide(
     volume: Option<&Volume>,
     me: NodeId,
@@ -51,7 +54,7 @@ pub fn decide(
     let Some(volume) = volume else {
         return match record {
             None => vec![],
-            Some(_) if runs => vec![Stop, Forget],
+            Some(_) if runs => vec![End, Forget],
             Some(_) => vec![Forget],
         };
     };
@@ -59,10 +62,10 @@ pub fn decide(
         (Some(task), Some(record)) if record.task == task.id => vec![],
         (Some(task), None) if is_finished(task.id) => vec![],
         (Some(_), None) => vec![Start],
-        (Some(_), Some(_)) => vec![Stop, Start],
-        (None, Some(_)) if runs => vec![Stop],
+        (Some(_), Some(_)) => vec![End, Start],
+        (None, Some(record)) if runs && !record.told => vec![Tell],
         // An earlier daemon may have left one.
-        (None, None) if volume.task.is_some() => vec![Stop],
+        (None, None) if volume.task.is_some() => vec![Tell],
         (None, _) => vec![],
     }
 }
@@ -99,6 +102,7 @@ pub fn command(cx: Cx<'_>, volume: &Volume, task: &Task) -> Command {
 mod tests {
     use super::*;
     use crate::host::Dirs;
+    use crate::model::{DefragStatus, TaskKind};
     use crate::supervise::Settings;
     use crate::supervise::record::Running;
     use crate::supervise::sample::{ME, OTHER, view, volume};
@@ -106,7 +110,8 @@ mod tests {
     fn task(id: u128, kind: TaskKind) -> Task {
         let status = DefragStatus::Started;
         let id = Uuid::from_u128(id);
-        Task { id, kind, command: 1, commit_hash: 77, status, bricks: vec!["h:/a".into()] }
+        let bricks = vec!["h:/a".into()];
+        Task { id, kind, command: 1, commit_hash: 77, status, bricks, over: false }
     }
 
     /// `change` shapes a volume with bricks `/a`, `/b` and task 1; `known`: task and state recorded.
@@ -124,6 +129,7 @@ mod tests {
                 true => State::Running(Running { pid: 7, port: 0, socket: "/s".into() }),
                 false => State::Dead,
             },
+            told: false,
         });
         let finished = |id| id == Uuid::from_u128(9);
         assert_eq!(decide(Some(&v), ME, record.as_ref(), finished), want);
@@ -135,7 +141,7 @@ mod tests {
         check(|_| (), None, &[Start]);
         check(|_| (), Some((1, true)), &[]);
         check(|_| (), Some((1, false)), &[]);
-        check(|_| (), Some((5, false)), &[Stop, Start]);
+        check(|_| (), Some((5, false)), &[End, Start]);
         check(|v| v.task = Some(task(9, TaskKind::Rebalance)), None, &[]);
     }
 
@@ -143,23 +149,24 @@ mod tests {
     fn what_is_over_ends() {
         use RebalanceMove::*;
         let stopped = |v: &mut Volume| v.task.as_mut().unwrap().status = DefragStatus::Stopped;
-        check(stopped, Some((1, true)), &[Stop]);
+        check(stopped, Some((1, true)), &[Tell]);
         check(stopped, Some((1, false)), &[]);
-        check(stopped, None, &[Stop]);
+        check(stopped, None, &[Tell]);
+        check(|v| v.task.as_mut().unwrap().over = true, Some((1, true)), &[Tell]);
         check(|v| v.task = None, None, &[]);
-        let record = RebalanceRecord { task: Uuid::from_u128(1), state: State::Dead };
+        let record = RebalanceRecord { task: Uuid::from_u128(1), state: State::Dead, told: false };
         assert_eq!(decide(None, ME, Some(&record), |_| false), [Forget]);
     }
 
     #[test]
     fn nodes_without_concerned_bricks_do_nothing() {
         use RebalanceMove::*;
-        check(|v| v.bricks.iter_mut().for_each(|b| b.node = OTHER), None, &[Stop]);
+        check(|v| v.bricks.iter_mut().for_each(|b| b.node = OTHER), None, &[Tell]);
         check(|v| v.task = Some(task(1, TaskKind::RemoveBrick)), None, &[Start]);
         let elsewhere = |v: &mut Volume| {
             v.task = Some(Task { bricks: vec!["h:/c".into()], ..task(1, TaskKind::RemoveBrick) });
         };
-        check(elsewhere, None, &[Stop]);
+        check(elsewhere, None, &[Tell]);
     }
 
     /// As a stock daemon was seen to start it.

@@ -11,6 +11,7 @@ use crate::rpc::brick::BrickProc;
 use crate::store::View;
 use std::sync::Arc;
 use std::time::Duration;
+use uuid::Uuid;
 
 /// The launcher is not waited for; its daemon writes its number as soon as it has forked.
 const PID_BOUND: Duration = Duration::from_secs(20);
@@ -27,19 +28,20 @@ impl Core {
         let lock = self.volume_lock(name);
         let _turn = lock.lock().await;
         let volume = view.volumes.get(name);
-        let finished = self.finished_tasks.lock().clone();
         let moves = rebalance::decide(
             volume.map(AsRef::as_ref),
             view.me,
             self.rebalances.lock().get(name),
-            |task| finished.contains(&task),
+            |task| view.progress.contains_key(&(task, view.me)),
         );
         let mut failures = Vec::new();
         for step in moves {
             let outcome = match (step, volume) {
                 (RebalanceMove::Start, Some(volume)) => self.start_rebalance(view, volume).await,
                 (RebalanceMove::Start, None) => Ok(()),
-                (RebalanceMove::Stop, _) => self.stop_rebalance(view, name).await,
+                (RebalanceMove::End, _) => self.end_rebalance(view, name).await,
+                (RebalanceMove::Tell, Some(volume)) => self.tell_rebalance(view, volume).await,
+                (RebalanceMove::Tell, None) => Ok(()),
                 (RebalanceMove::Forget, _) => {
                     self.rebalances.lock().remove(name);
                     Ok(())
@@ -75,7 +77,7 @@ impl Core {
             Ok(running) => State::Running(running.clone()),
             Err(_) => State::Dead,
         };
-        let record = RebalanceRecord { task: task.id, state };
+        let record = RebalanceRecord { task: task.id, state, told: false };
         self.rebalances.lock().insert(name.clone(), record);
         self.tell();
         found.map(|running| self.watch(running))
@@ -102,8 +104,37 @@ impl Core {
         process.has(&socket).then_some(Running { pid: process.pid, port: 0, socket })
     }
 
+    /// Asked to stop between two files, and left alone then.
+    async fn tell_rebalance(self: &Arc<Core>, view: &View, volume: &Volume) -> Result<(), String> {
+        let Some(running) = self.running_rebalance(view, &volume.name).await else {
+            return Ok(());
+        };
+        let task = volume.task.as_ref().map_or(Uuid::nil(), |task| task.id);
+        {
+            let mut records = self.rebalances.lock();
+            let state = State::Running(running.clone());
+            let found = RebalanceRecord { task, state, told: true };
+            records.entry(volume.name.clone()).or_insert(found).told = true;
+        }
+        self.watch(running.clone());
+        match self.call_to_stop(&running, &volume.name).await {
+            true => Ok(()),
+            // It does not listen: it is about to end, or hangs.
+            false if self.host.exited(&running.reference(), Some(STOP_BOUND)).await => Ok(()),
+            false => self.end_process(&running.reference()).await,
+        }
+    }
+
+    async fn call_to_stop(&self, running: &Running, name: &VolumeName) -> bool {
+        let mut input = Dict::new();
+        input.set_int("rebalance-command", COMMAND_STOP);
+        let dht = format!("{name}-dht");
+        let call = LineCall::new(BrickProc::XLATOR_DEFRAG, &dht, input, STOP_BOUND);
+        self.lines.call(&running.socket, call).await.is_ok()
+    }
+
     /// Asked to end first: it stops between two files.
-    async fn stop_rebalance(&self, view: &View, name: &VolumeName) -> Result<(), String> {
+    async fn end_rebalance(&self, view: &View, name: &VolumeName) -> Result<(), String> {
         let known = {
             let mut records = self.rebalances.lock();
             let record = records.get_mut(name);
@@ -117,11 +148,7 @@ impl Core {
             None => self.running_rebalance(view, name).await,
         };
         let Some(running) = running else { return Ok(()) };
-        let mut input = Dict::new();
-        input.set_int("rebalance-command", COMMAND_STOP);
-        let dht = format!("{name}-dht");
-        let call = LineCall::new(BrickProc::XLATOR_DEFRAG, &dht, input, STOP_BOUND);
-        let told = self.lines.call(&running.socket, call).await.is_ok();
+        let told = self.call_to_stop(&running, name).await;
         if !(told && self.host.exited(&running.reference(), Some(STOP_BOUND)).await) {
             self.end_process(&running.reference()).await?;
         }

@@ -33,6 +33,7 @@ pub fn brick(node: NodeId, path: &str) -> Brick {
         fsid: 0,
         decommissioned: false,
         snap_status: 0,
+        resets: 0,
     }
 }
 

@@ -99,8 +99,6 @@ pub(super) struct Core {
     pub services: Mutex<BTreeMap<ServiceKey, ServiceRecord>>,
     pub shd: Mutex<Option<ShdRecord>>,
     pub rebalances: Mutex<BTreeMap<VolumeName, RebalanceRecord>>,
-    /// Tasks this node was through with before this daemon started.
-    pub finished_tasks: Mutex<BTreeSet<Uuid>>,
     /// Whether processes of volumes that are gone have been looked for.
     pub swept: AtomicBool,
     pub launching: Semaphore,
@@ -149,7 +147,6 @@ impl Supervisor {
             services: Mutex::default(),
             shd: Mutex::default(),
             rebalances: Mutex::default(),
-            finished_tasks: Mutex::default(),
             swept: AtomicBool::new(false),
             launching: Semaphore::new(LAUNCHES_MAX),
             launching_ports: Mutex::default(),
@@ -247,6 +244,12 @@ impl Supervisor {
         record.state.running().cloned()
     }
 
+    /// Every rebalance process, running or ended, that this daemon has acted on.
+    pub fn rebalances(&self) -> Vec<(VolumeName, ObservedRebalance)> {
+        let names: Vec<VolumeName> = self.core.rebalances.lock().keys().cloned().collect();
+        names.into_iter().filter_map(|name| Some((name.clone(), self.rebalance(&name)?))).collect()
+    }
+
     /// The rebalance process of a volume, running or ended.
     pub fn rebalance(&self, volume: &VolumeName) -> Option<ObservedRebalance> {
         let record = self.core.rebalances.lock().get(volume)?.clone();
@@ -254,10 +257,18 @@ impl Supervisor {
         Some(ObservedRebalance { task: record.task, process })
     }
 
-    /// Tasks this node has finished with, as the pool remembers: they are not started again. Said
-    /// before the first converge.
-    pub fn set_finished_tasks(&self, tasks: BTreeSet<Uuid>) {
-        *self.core.finished_tasks.lock() = tasks;
+    /// Stops one brick of a started volume; it stays down until its epoch grows, or the daemon is
+    /// a new one.
+    ///
+    /// # Errors
+    /// A text for the log.
+    pub async fn retire_brick(
+        &self,
+        view: &View,
+        volume: &VolumeName,
+        path: &str,
+    ) -> Result<(), String> {
+        self.core.retire_brick(view, &BrickKey::new(volume, path)).await
     }
 
     /// The running process of a service: `glustershd`, `rebalance`, or a name of the table. Volume daemons are

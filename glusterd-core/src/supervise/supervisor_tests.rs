@@ -352,7 +352,7 @@ async fn a_task_has_a_process_until_it_is_over() {
     let id = Uuid::from_u128(1);
     let status = DefragStatus::Started;
     let kind = TaskKind::Rebalance;
-    let task = Task { id, kind, command: 1, commit_hash: 1, status, bricks: vec![] };
+    let task = Task { id, kind, command: 1, commit_hash: 1, status, bricks: vec![], over: false };
     house.change("v", |v| v.task = Some(task));
     assert_eq!(house.converge().await, [""; 0]);
     let rebalance = |house: &House| house.supervisor.rebalance(&name("v")).unwrap();
@@ -371,9 +371,31 @@ async fn a_task_has_a_process_until_it_is_over() {
     house.converge().await;
     assert!(rebalance(&house).process.is_some());
     house.change("v", |v| v.task.as_mut().unwrap().status = DefragStatus::Stopped);
+    let told = |house: &House| {
+        let calls = house.lines.calls();
+        calls.iter().filter(|call| **call == (BrickProc::XLATOR_DEFRAG, "v-dht".to_owned())).count()
+    };
+    for _ in 0..2 {
+        assert_eq!(house.converge().await, [""; 0]);
+        assert_eq!(told(&house), 1, "told once, and left to finish the file it moves");
+    }
+    house.change("v", |v| v.status = Status::Stopped);
+    house.view.volumes.remove("v");
     assert_eq!(house.converge().await, [""; 0]);
-    assert!(house.lines.calls().contains(&(BrickProc::XLATOR_DEFRAG, "v-dht".to_owned())));
-    assert_eq!(house.host.processes().len(), 1, "the brick alone");
+    assert_eq!(house.host.processes(), [], "nothing outlives the volume");
+}
+
+/// As `reset-brick start` does; a daemon that starts brings it back, as in stock.
+#[tokio::test(start_paused = true)]
+async fn a_retired_brick_waits_for_its_reset() {
+    let mut house = House::new(vec![volume("v", &["/bricks/a", "/bricks/b"])]).await;
+    house.converge().await;
+    house.supervisor.retire_brick(&house.view, &name("v"), "/bricks/a").await.unwrap();
+    house.converge().await;
+    assert_eq!(house.running(), ["v:/bricks/b"]);
+    house.change("v", |v| v.bricks[0].resets += 1);
+    house.converge().await;
+    assert_eq!(house.running(), ["v:/bricks/a", "v:/bricks/b"]);
 }
 
 /// Whatever fails on the way: a forced start with a healthy machine brings everything up, and a stop

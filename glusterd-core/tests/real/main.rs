@@ -7,6 +7,7 @@ mod boot;
 mod commands;
 mod compare;
 mod crash;
+mod motion;
 mod normal;
 mod random;
 mod sandbox;
