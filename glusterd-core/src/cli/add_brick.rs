@@ -217,10 +217,12 @@ impl Operation for AddBrick {
         let layout = self.layout(volume)?;
         self.check(volume, &layout)?;
         let raises = layout.replica > volume.layout.replica;
-        if raises && volume.is_started() && !self.force {
-            if let Some(step) = self.check_up(cx, volume)? {
-                return Ok(step);
-            }
+        if raises
+            && volume.is_started()
+            && !self.force
+            && let Some(step) = self.check_up(cx, volume)?
+        {
+            return Ok(step);
         }
         let placed = match self.place(cx, volume, &layout)? {
             BrickPlan::Ask(asks) => return Ok(Step::Ask(asks)),

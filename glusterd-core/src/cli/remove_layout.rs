@@ -93,7 +93,7 @@ fn check_whole(volume: &Volume, bricks: usize) -> Result<(), Refusal> {
                        reducing replica count explicitly."
             .to_owned()));
     }
-    if kind != Kind::Distribute && bricks % leaf != 0 {
+    if kind != Kind::Distribute && !bricks.is_multiple_of(leaf) {
         let text = kind_text(kind);
         return Err(no(format!(
             "Remove brick incorrect brick count of {bricks} for {text} {leaf}"
@@ -197,6 +197,7 @@ mod tests {
             restored_from_snap: Uuid::nil(),
             start_epoch: 1,
             task: None,
+            quota: Default::default(),
         }
     }
 

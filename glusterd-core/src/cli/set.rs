@@ -6,7 +6,7 @@
 use super::args::{self, Args};
 use super::graphs::VolumeGraphs;
 use super::start::echo_id;
-use crate::model::{NodeId, Refusal};
+use crate::model::{Global, NodeId, Refusal};
 use crate::ops::{Answer, Ask, Commit, Cx, Hooks, Operation, Outcome, Question, Step};
 use crate::options::{
     Change, Needs, NodeFacts, Pool, Set, Target, apply_set, help_text, help_xml, stage_set,
@@ -111,10 +111,12 @@ pub fn pool(view: &View) -> Pool<'_> {
     Pool { volumes: &view.volumes, global: &view.global, nodes_up: view.alive.len() }
 }
 
-/// Records to write and volumes to settle. A change of the pool's op-version concerns all.
+/// Records to write and volumes to settle. A change of the pool's op-version, or one that sweeps
+/// them, concerns all.
 pub fn commit(cx: &Cx<'_>, change: Change) -> Commit {
-    let raised = change.global.as_ref().is_some_and(|g| g.op_version != cx.view.op_version());
-    let settle = match raised {
+    let now = &cx.view.global;
+    let of_all = |g: &Global| (g.op_version, g.swept) != (now.op_version, now.swept);
+    let settle = match change.global.as_ref().is_some_and(of_all) {
         true => cx.view.volumes.keys().cloned().collect(),
         false => change.volumes.iter().map(|volume| volume.name.clone()).collect(),
     };

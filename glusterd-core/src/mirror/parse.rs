@@ -222,7 +222,8 @@ pub fn options(text: &str, op_version: u32) -> Result<Global, ParseError> {
     let version = lines.number_or("global-option-version", 0)?;
     let pairs = lines.pairs.into_iter().rev();
     let pairs = pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-    Ok(Global { op_version, version, options: OptionList::from_newest_first(pairs) })
+    let options = OptionList::from_newest_first(pairs);
+    Ok(Global { op_version, version, options, ..Global::default() })
 }
 
 /// One of `peers/*`.

@@ -42,10 +42,44 @@ pub struct Global {
     /// `global-option-version` of the options file: grows by one at every change.
     pub version: u32,
     pub options: OptionList,
+    /// Number of the last sweep that was made.
+    pub swept: u64,
+    /// Sweeps that some volume's record may lack, oldest first.
+    pub sweeps: Vec<Sweep>,
+}
+
+/// A change of every volume of the pool in one record, however many volumes there are: whoever
+/// reads a volume's record puts the sweeps on top that it has not taken in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sweep {
+    pub number: u64,
+    pub change: SweepChange,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SweepChange {
+    /// Options set in this order.
+    Set(Vec<(String, String)>),
+    /// What a risen op-version of the pool brings into volumes.
+    OpVersion(u32),
+}
+
+impl Global {
+    /// Adds a sweep.
+    pub fn sweep(&mut self, change: SweepChange) {
+        self.swept += 1;
+        self.sweeps.push(Sweep { number: self.swept, change });
+    }
 }
 
 impl Default for Global {
     fn default() -> Global {
-        Global { op_version: OP_VERSION_MAX, version: 0, options: OptionList::default() }
+        Global {
+            op_version: OP_VERSION_MAX,
+            version: 0,
+            options: OptionList::default(),
+            swept: 0,
+            sweeps: Vec::new(),
+        }
     }
 }

@@ -10,7 +10,8 @@ use super::lookup::{find, resolve};
 use super::number;
 use super::opt::{Opt, Scope};
 use super::set::{Graphs, Pool, Set, Target, ganesha_is_on};
-use crate::model::{Global, Refusal, Transport, Volume, boolean};
+use super::sweep::{RECORDS_MAX, raise};
+use crate::model::{Global, Refusal, SweepChange, Transport, Volume, boolean};
 
 const COMMIT_FAILED: &str =
     "Commit failed on localhost. Please check the log file for more details.";
@@ -76,8 +77,22 @@ fn apply_to_volume(
         }
     }
     let raised = op_version > pool.global.op_version;
-    let global = raised.then(|| Global { op_version, ..pool.global.clone() });
+    let mut global = raised.then(|| Global { op_version, ..pool.global.clone() });
+    if volumes.len() > RECORDS_MAX {
+        volumes.truncate(1);
+        let global = global.get_or_insert_with(|| pool.global.clone());
+        global.sweep(SweepChange::Set(everywhere(set)));
+    }
     Ok(Change { volumes, global })
+}
+
+/// The pairs that every volume takes.
+fn everywhere(set: &Set<'_>) -> Vec<(String, String)> {
+    let pair = |(typed, value): &(String, String)| {
+        let opt = find_any(typed).filter(|opt| opt.scope == Scope::EveryVolume)?;
+        Some((opt.key.to_owned(), value.clone()))
+    };
+    set.pairs.iter().filter_map(pair).collect()
 }
 
 /// A volume that stays as it is needs no record: one change has room for a hundred.
@@ -112,7 +127,11 @@ fn apply_to_pool(pool: &Pool<'_>, set: &Set<'_>) -> Result<Change, Refusal> {
     if opt.key == "cluster.op-version" {
         global.op_version = number::unsigned32(value).unwrap_or(global.op_version);
         let volumes = pool.volumes.values().map(|v| raised(v, global.op_version));
-        let volumes = volumes.filter(|after| moved(pool, after)).collect();
+        let mut volumes: Vec<Volume> = volumes.filter(|after| moved(pool, after)).collect();
+        if volumes.len() > RECORDS_MAX {
+            volumes.clear();
+            global.sweep(SweepChange::OpVersion(global.op_version));
+        }
         return Ok(Change { volumes, global: Some(global) });
     }
     global.options.set(opt.key, value.as_str());
@@ -123,15 +142,7 @@ fn apply_to_pool(pool: &Pool<'_>, set: &Set<'_>) -> Result<Change, Refusal> {
 /// A volume as it is after the pool's op-version was raised.
 fn raised(volume: &Volume, op_version: u32) -> Volume {
     let mut volume = volume.clone();
-    if op_version >= 30_900 {
-        if volume.options.flag("nfs.disable") != Some(false) {
-            volume.options.set("nfs.disable", "on");
-        }
-        let family = "transport.address-family";
-        if volume.transport == Transport::Tcp && !volume.options.contains(family) {
-            volume.options.set(family, "inet");
-        }
-    }
+    raise(&mut volume, op_version);
     volume.version += 1;
     volume
 }

@@ -18,6 +18,7 @@ mod pattern;
 mod reset;
 mod rule;
 mod set;
+mod sweep;
 mod table;
 mod value;
 
@@ -32,5 +33,6 @@ pub use node::{Node, check_nodes, declaration};
 pub use opt::{Declared, Help, Opt, Range, Reset, Rule, Scope, Value};
 pub use reset::{ResetChange, ResetRequest, reset};
 pub use set::{Graphs, Needs, Pool, Set, Target, stage_set};
+pub use sweep::{RECORDS_MAX, take_in};
 pub use table::TABLE;
 pub use value::check_value;

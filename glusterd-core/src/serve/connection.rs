@@ -205,6 +205,9 @@ impl Desk {
                 let budget = self.budget.clone();
                 tokio::spawn(async move {
                     let _turn = tokio::select! {
+                        // Heard although the caller has gone: a rebalance process says that it is
+                        // through, and ends.
+                        biased;
                         turn = gate.acquire() => turn,
                         () = connection.closed() => return,
                     };

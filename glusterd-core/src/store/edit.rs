@@ -55,6 +55,12 @@ pub fn guarded(pool: Pool, sight: &Sight, edits: &[Edit]) -> Txn {
         None => Txn::new().absent(&me),
     };
     let mut bricks_move = false;
+    // A volume was planned from a view that has taken in every sweep of its pool.
+    let of_edits = edits.iter().filter_map(|edit| match edit {
+        Edit::PutGlobal(global) => Some(global.swept),
+        _ => None,
+    });
+    let swept = of_edits.chain([sight.view.global.swept]).max().unwrap_or(0);
     for edit in edits {
         bricks_move |= match edit {
             Edit::PutVolume(volume) => moves_bricks(sight, &volume.name, Some(volume)),
@@ -63,7 +69,7 @@ pub fn guarded(pool: Pool, sight: &Sight, edits: &[Edit]) -> Txn {
             Edit::Release { .. } => true,
             _ => false,
         };
-        txn = written(pool, txn, sight, edit);
+        txn = written(pool, txn, sight, edit, swept);
     }
     if bricks_move {
         let key = pool.bricks();
@@ -72,9 +78,11 @@ pub fn guarded(pool: Pool, sight: &Sight, edits: &[Edit]) -> Txn {
     txn
 }
 
-fn written(pool: Pool, txn: Txn, sight: &Sight, edit: &Edit) -> Txn {
+fn written(pool: Pool, txn: Txn, sight: &Sight, edit: &Edit, swept: u64) -> Txn {
     let (key, value) = match edit {
-        Edit::PutVolume(volume) => (pool.volume(&volume.name), Some(records::encode(&**volume))),
+        Edit::PutVolume(volume) => {
+            (pool.volume(&volume.name), Some(records::encode_volume(volume, swept)))
+        }
         Edit::DeleteVolume(name) => (pool.volume(name), None),
         Edit::PutGlobal(global) => (pool.global(), Some(records::encode(global))),
         Edit::PutPeer(peer) => (pool.peer(peer.id), Some(records::encode(peer))),

@@ -6,9 +6,9 @@
 use super::keys::{Holds, Pool};
 use super::records::{self, Record, RecordError};
 use super::view::{Freshness, View};
-use crate::model::{Global, NodeId, Peer, Progress, Volume};
+use crate::model::{Global, NodeId, Peer, Progress, Volume, VolumeName};
 use coord_api::{Entry, Key, Revision, Version};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -20,6 +20,8 @@ pub struct Image {
     versions: HashMap<Key, Version>,
     /// Volume names and peer ids by key, to undo them when the key goes.
     names: HashMap<Key, String>,
+    /// The last sweep that each volume's record, and the volume in the view, holds.
+    levels: BTreeMap<VolumeName, (u64, u64)>,
 }
 
 /// A view and the versions it was read at: what a guarded change is built from.
@@ -30,11 +32,19 @@ pub struct Sight {
     /// Of the record that says this node belongs to the pool: a node that was moved elsewhere
     /// changes nothing here any more. `None`: not known.
     pub member: Option<Version>,
+    /// Volumes whose record lacks sweeps that the view shows.
+    pub behind: Arc<BTreeSet<VolumeName>>,
 }
 
 impl Image {
     pub fn new(pool: Pool, me: NodeId) -> Image {
-        Image { pool, view: View::alone(me), versions: HashMap::new(), names: HashMap::new() }
+        Image {
+            pool,
+            view: View::alone(me),
+            versions: HashMap::new(),
+            names: HashMap::new(),
+            levels: BTreeMap::new(),
+        }
     }
 
     /// Starts again from nothing, as at a snapshot.
@@ -48,16 +58,23 @@ impl Image {
         self.versions.insert(entry.key.clone(), entry.version);
         match self.pool.holds(&entry.key) {
             Holds::Volume => {
-                let volume: Volume = read(entry)?;
-                self.names.insert(entry.key.clone(), volume.name.to_string());
-                self.view.volumes.insert(volume.name.clone(), Arc::new(volume));
+                let (volume, swept) = records::decode_volume(&entry.value)?;
+                let name = volume.name.clone();
+                self.names.insert(entry.key.clone(), name.to_string());
+                self.view.volumes.insert(name.clone(), Arc::new(volume));
+                self.levels.insert(name.clone(), (swept, swept));
+                self.take_in(&name);
             }
             Holds::Peer => {
                 let peer: Peer = read(entry)?;
                 self.names.insert(entry.key.clone(), peer.id.to_string());
                 self.view.peers.insert(peer.id, peer);
             }
-            Holds::Global => self.view.global = Arc::new(read(entry)?),
+            Holds::Global => {
+                self.view.global = Arc::new(read(entry)?);
+                let names: Vec<VolumeName> = self.levels.keys().cloned().collect();
+                names.iter().for_each(|name| self.take_in(name));
+            }
             Holds::Progress => {
                 let progress: Progress = read(entry)?;
                 self.names.insert(entry.key.clone(), progress.task.to_string());
@@ -75,6 +92,7 @@ impl Image {
         match (self.pool.holds(key), name) {
             (Holds::Volume, Some(name)) => {
                 self.view.volumes.remove(name.as_str());
+                self.levels.remove(name.as_str());
             }
             (Holds::Peer, Some(id)) => {
                 if let Some(id) = NodeId::parse(&id) {
@@ -87,6 +105,23 @@ impl Image {
             }
             (Holds::Global, _) => self.view.global = Arc::new(Global::default()),
             _ => {}
+        }
+    }
+
+    /// Puts on top of a volume what the pool has swept since its record was written.
+    fn take_in(&mut self, name: &VolumeName) {
+        let (Some(volume), Some((_, level))) =
+            (self.view.volumes.get_mut(name), self.levels.get_mut(name))
+        else {
+            return;
+        };
+        let global = &self.view.global;
+        if *level < global.swept {
+            let mut after = Volume::clone(volume);
+            if crate::options::take_in(&mut after, *level, &global.sweeps) {
+                *volume = Arc::new(after);
+            }
+            *level = global.swept;
         }
     }
 
@@ -109,7 +144,20 @@ impl Image {
         view.alive.retain(|node| *node == me || peers.contains_key(node));
         view.revision = revision.0;
         view.freshness = freshness;
-        Sight { view: Arc::new(view), versions: Arc::new(self.versions.clone()), member }
+        let behind = |(name, (record, _)): (&VolumeName, &(u64, u64))| {
+            let lacks = view.global.sweeps.iter().any(|sweep| sweep.number > *record);
+            lacks.then(|| name.clone())
+        };
+        let behind = match view.global.sweeps.is_empty() {
+            true => BTreeSet::new(),
+            false => self.levels.iter().filter_map(behind).collect(),
+        };
+        Sight {
+            behind: Arc::new(behind),
+            view: Arc::new(view),
+            versions: Arc::new(self.versions.clone()),
+            member,
+        }
     }
 }
 

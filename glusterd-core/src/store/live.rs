@@ -60,7 +60,12 @@ impl Store {
     /// better, the store follows that one.
     pub fn open(coordinator: Arc<dyn Coordinator>, pool: Pool, last_known: View) -> Arc<Store> {
         let place = Place { node: last_known.me, pool };
-        let first = Sight { view: Arc::new(last_known), versions: Arc::default(), member: None };
+        let first = Sight {
+            view: Arc::new(last_known),
+            versions: Arc::default(),
+            member: None,
+            behind: Arc::default(),
+        };
         let store = Arc::new(Store {
             coordinator,
             sights: watch::Sender::new(first),

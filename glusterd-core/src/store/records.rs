@@ -6,8 +6,8 @@
 use super::keys::Pool;
 use crate::model::{
     Brick, Counts, Credentials, DefragStatus, Global, Kind, Layout, LimitKind, NodeId, OptionList,
-    Peer, PeerState, Progress, QuotaLimit, QuotaList, Status, Task, TaskKind, ThinArbiter, Transport,
-    Volume, VolumeId, VolumeName,
+    Peer, PeerState, Progress, QuotaLimit, QuotaList, Status, Sweep, SweepChange, Task, TaskKind,
+    ThinArbiter, Transport, Volume, VolumeId, VolumeName,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
@@ -41,9 +41,30 @@ where
     serde_json::to_vec(&envelope).expect("records hold text and numbers only")
 }
 
+/// A volume that holds the pool's sweeps up to number `swept`.
+pub fn encode_volume(volume: &Volume, swept: u64) -> Vec<u8> {
+    let body = VolumeBody { swept, ..VolumeBody::from(volume) };
+    serde_json::to_vec(&Envelope { format: FORMAT, body })
+        .expect("records hold text and numbers only")
+}
+
+/// A volume, and the number of the last sweep that it holds.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_volume(bytes: &[u8]) -> Result<(Volume, u64), RecordError> {
+    let body: VolumeBody = body(bytes)?;
+    let swept = body.swept;
+    Ok((Volume::read(body)?, swept))
+}
+
 /// # Errors
 /// [`RecordError`]: the bytes are no record, or one that this daemon does not understand.
 pub fn decode<T: Record>(bytes: &[u8]) -> Result<T, RecordError> {
+    T::read(body(bytes)?)
+}
+
+fn body<B: DeserializeOwned>(bytes: &[u8]) -> Result<B, RecordError> {
     #[derive(Deserialize)]
     struct Format {
         format: u32,
@@ -52,8 +73,8 @@ pub fn decode<T: Record>(bytes: &[u8]) -> Result<T, RecordError> {
     if format > FORMAT {
         return Err(RecordError::Newer(format));
     }
-    let envelope: Envelope<T::Body> = serde_json::from_slice(bytes)?;
-    T::read(envelope.body)
+    let envelope: Envelope<B> = serde_json::from_slice(bytes)?;
+    Ok(envelope.body)
 }
 
 /// A model type with a stored form.
@@ -92,6 +113,9 @@ pub struct VolumeBody {
     task: Option<TaskBody>,
     #[serde(default)]
     quota: QuotaBody,
+    /// Number of the last sweep of the pool that the record holds.
+    #[serde(default)]
+    swept: u64,
 }
 
 /// Each limit as `u` or `o`, then the id in hexadecimal.
@@ -160,6 +184,7 @@ impl From<&Volume> for VolumeBody {
                 version: v.quota.version,
                 limits: v.quota.limits.iter().map(limit_text).collect(),
             },
+            swept: 0,
         }
     }
 }
@@ -353,11 +378,50 @@ pub struct GlobalBody {
     op_version: u32,
     version: u32,
     options: Vec<(String, String)>,
+    #[serde(default)]
+    swept: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    sweeps: Vec<SweepBody>,
+}
+
+/// Either field is there.
+#[derive(Serialize, Deserialize)]
+pub struct SweepBody {
+    number: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    set: Option<Vec<(String, String)>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    op_version: Option<u32>,
+}
+
+impl From<&Sweep> for SweepBody {
+    fn from(sweep: &Sweep) -> SweepBody {
+        let (set, op_version) = match &sweep.change {
+            SweepChange::Set(pairs) => (Some(pairs.clone()), None),
+            SweepChange::OpVersion(op_version) => (None, Some(*op_version)),
+        };
+        SweepBody { number: sweep.number, set, op_version }
+    }
+}
+
+fn sweep(b: SweepBody) -> Result<Sweep, RecordError> {
+    let change = match (b.set, b.op_version) {
+        (Some(pairs), None) => SweepChange::Set(pairs),
+        (None, Some(op_version)) => SweepChange::OpVersion(op_version),
+        _ => return Err(RecordError::Field("sweeps")),
+    };
+    Ok(Sweep { number: b.number, change })
 }
 
 impl From<&Global> for GlobalBody {
     fn from(g: &Global) -> GlobalBody {
-        GlobalBody { op_version: g.op_version, version: g.version, options: pairs(&g.options) }
+        GlobalBody {
+            op_version: g.op_version,
+            version: g.version,
+            options: pairs(&g.options),
+            swept: g.swept,
+            sweeps: g.sweeps.iter().map(SweepBody::from).collect(),
+        }
     }
 }
 
@@ -365,8 +429,13 @@ impl Record for Global {
     type Body = GlobalBody;
 
     fn read(b: GlobalBody) -> Result<Global, RecordError> {
-        let options = OptionList::from_newest_first(b.options);
-        Ok(Global { op_version: b.op_version, version: b.version, options })
+        Ok(Global {
+            op_version: b.op_version,
+            version: b.version,
+            options: OptionList::from_newest_first(b.options),
+            swept: b.swept,
+            sweeps: b.sweeps.into_iter().map(sweep).collect::<Result<_, _>>()?,
+        })
     }
 }
 
@@ -407,6 +476,8 @@ mod tests {
     fn a_global_survives_the_round_trip_and_newer_formats_are_refused() {
         let mut global = Global::default();
         global.options.set("cluster.brick-multiplex", "on");
+        global.sweep(SweepChange::Set(vec![("a".into(), "b".into())]));
+        global.sweep(SweepChange::OpVersion(7));
         let bytes = encode(&global);
         assert_eq!(decode::<Global>(&bytes).unwrap(), global);
 

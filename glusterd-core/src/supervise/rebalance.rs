@@ -23,6 +23,8 @@ pub struct RebalanceRecord {
     pub state: State,
     /// It knows that its work is no longer wanted.
     pub told: bool,
+    /// It was started and has not been seen yet.
+    pub launching: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,6 +132,7 @@ mod tests {
                 false => State::Dead,
             },
             told: false,
+            launching: false,
         });
         let finished = |id| id == Uuid::from_u128(9);
         assert_eq!(decide(Some(&v), ME, record.as_ref(), finished), want);
@@ -154,7 +157,12 @@ mod tests {
         check(stopped, None, &[Tell]);
         check(|v| v.task.as_mut().unwrap().over = true, Some((1, true)), &[Tell]);
         check(|v| v.task = None, None, &[]);
-        let record = RebalanceRecord { task: Uuid::from_u128(1), state: State::Dead, told: false };
+        let record = RebalanceRecord {
+            task: Uuid::from_u128(1),
+            state: State::Dead,
+            told: false,
+            launching: false,
+        };
         assert_eq!(decide(None, ME, Some(&record), |_| false), [Forget]);
     }
 

@@ -2,10 +2,12 @@
 
 use super::launch::Cx;
 use super::line::LineCall;
+use super::process_work::LAUNCH_BOUND;
 use super::rebalance::{self, COMMAND_STOP, RebalanceMove, RebalanceRecord};
 use super::record::{Running, State};
 use super::supervisor::Core;
-use crate::model::{Volume, VolumeName};
+use crate::host::Exit;
+use crate::model::{Task, Volume, VolumeName};
 use crate::rpc::Dict;
 use crate::rpc::brick::BrickProc;
 use crate::store::View;
@@ -13,9 +15,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// The launcher is not waited for; its daemon writes its number as soon as it has forked.
-const PID_BOUND: Duration = Duration::from_secs(20);
-const PID_PAUSE: Duration = Duration::from_millis(50);
 /// It finishes the file it moves before it ends.
 const STOP_BOUND: Duration = Duration::from_secs(10);
 
@@ -58,43 +57,48 @@ impl Core {
         volume: &Volume,
     ) -> Result<(), String> {
         let Some(task) = rebalance::task_of(volume, view.me) else { return Ok(()) };
-        let name = &volume.name;
-        let dirs = self.host.dirs();
-        let found = match self.running_rebalance(view, name).await {
-            Some(running) => Ok(running),
-            None => {
-                let folder = format!("{}/rebalance", dirs.volume(name));
-                self.host.make_dirs(&folder).await.map_err(|err| format!("{folder}: {err}"))?;
-                self.unlink(&dirs.rebalance_pid_file(name, view.me)).await;
-                let cx = Cx { settings: &self.settings, dirs, view };
-                let command = rebalance::command(cx, volume, task);
-                let started = self.host.spawn(&command).await;
-                started.map_err(|err| format!("{}: {err}", command.program))?;
-                self.rebalance_up(view, name).await
-            }
-        };
-        let state = match &found {
-            Ok(running) => State::Running(running.clone()),
-            Err(_) => State::Dead,
-        };
-        let record = RebalanceRecord { task: task.id, state, told: false };
-        self.rebalances.lock().insert(name.clone(), record);
+        // Known before it runs: a short one says that it is through before we have seen its number.
+        let launching =
+            RebalanceRecord { task: task.id, state: State::Stopped, told: false, launching: true };
+        self.rebalances.lock().insert(volume.name.clone(), launching.clone());
         self.tell();
-        found.map(|running| self.watch(running))
+        let found = self.adopt_or_launch(view, volume, task).await;
+        let state = match &found {
+            Ok(Some(running)) => State::Running(running.clone()),
+            Ok(None) | Err(_) => State::Dead,
+        };
+        let record = RebalanceRecord { state, launching: false, ..launching };
+        self.rebalances.lock().insert(volume.name.clone(), record);
+        self.tell();
+        if let Some(running) = found? {
+            self.watch(running);
+        }
+        Ok(())
     }
 
-    async fn rebalance_up(&self, view: &View, name: &VolumeName) -> Result<Running, String> {
-        let up = async {
-            loop {
-                if let Some(running) = self.running_rebalance(view, name).await {
-                    return running;
-                }
-                tokio::time::sleep(PID_PAUSE).await;
-            }
-        };
-        tokio::time::timeout(PID_BOUND, up)
-            .await
-            .map_err(|_| format!("the rebalance process of {name} did not come up"))
+    /// The process, or `None` when it is through already: with few files it takes less time than
+    /// a look at it.
+    async fn adopt_or_launch(
+        &self,
+        view: &View,
+        volume: &Volume,
+        task: &Task,
+    ) -> Result<Option<Running>, String> {
+        let (name, dirs) = (&volume.name, self.host.dirs());
+        if let Some(running) = self.running_rebalance(view, name).await {
+            return Ok(Some(running));
+        }
+        let folder = format!("{}/rebalance", dirs.volume(name));
+        self.host.make_dirs(&folder).await.map_err(|err| format!("{folder}: {err}"))?;
+        self.unlink(&dirs.rebalance_pid_file(name, view.me)).await;
+        let cx = Cx { settings: &self.settings, dirs, view };
+        let command = rebalance::command(cx, volume, task);
+        let _place = self.launching.acquire().await.expect("never closed");
+        let exit = self.host.run(&command, LAUNCH_BOUND).await;
+        match exit.map_err(|err| format!("{}: {err}", command.program))? {
+            Exit::Code(0) => Ok(self.running_rebalance(view, name).await),
+            exit => Err(format!("the rebalance process of {name} did not start: {exit:?}")),
+        }
     }
 
     async fn running_rebalance(&self, view: &View, name: &VolumeName) -> Option<Running> {
@@ -113,7 +117,7 @@ impl Core {
         {
             let mut records = self.rebalances.lock();
             let state = State::Running(running.clone());
-            let found = RebalanceRecord { task, state, told: true };
+            let found = RebalanceRecord { task, state, told: true, launching: false };
             records.entry(volume.name.clone()).or_insert(found).told = true;
         }
         self.watch(running.clone());

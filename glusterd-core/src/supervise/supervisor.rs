@@ -69,6 +69,8 @@ pub struct ObservedRebalance {
     pub task: Uuid,
     /// While it runs.
     pub process: Option<Running>,
+    /// It was started and has not been seen yet.
+    pub launching: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -254,7 +256,7 @@ impl Supervisor {
     pub fn rebalance(&self, volume: &VolumeName) -> Option<ObservedRebalance> {
         let record = self.core.rebalances.lock().get(volume)?.clone();
         let process = record.state.running().cloned();
-        Some(ObservedRebalance { task: record.task, process })
+        Some(ObservedRebalance { task: record.task, process, launching: record.launching })
     }
 
     /// Stops one brick of a started volume; it stays down until its epoch grows, or the daemon is

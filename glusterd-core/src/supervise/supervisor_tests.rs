@@ -365,7 +365,7 @@ async fn a_task_has_a_process_until_it_is_over() {
     house.host.kill(first.pid);
     house.until(|house| rebalance(house).process.is_none()).await;
     house.converge().await;
-    assert_eq!(rebalance(&house), ObservedRebalance { task: id, process: None });
+    assert_eq!(rebalance(&house), ObservedRebalance { task: id, process: None, launching: false });
 
     house.change("v", |v| v.task.as_mut().unwrap().id = Uuid::from_u128(2));
     house.converge().await;

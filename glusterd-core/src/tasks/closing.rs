@@ -135,6 +135,7 @@ mod tests {
             restored_from_snap: Uuid::nil(),
             start_epoch: 1,
             task: Some(task),
+            quota: Default::default(),
         };
         let mut view = View::alone(node(1));
         view.volumes.insert(volume.name.clone(), Arc::new(volume));

@@ -1,9 +1,10 @@
-//! Keeps the pool informed of how tasks end on this node.
+//! Keeps the pool informed of how tasks end on this node, and its records whole.
 //!
 //! Listens to the rebalance processes (their reports and their ends) and writes what `closing` finds
 //! due. A report that was lost costs no more than a wrong cause: a process that is gone has ended.
 
 use super::closing::{Seen, due};
+use super::rewriting;
 use crate::model::{Counts, DefragStatus, Volume, VolumeName};
 use crate::ops::{Processes, moving};
 use crate::rpc::Dict;
@@ -64,7 +65,10 @@ impl Keeper {
             };
             tokio::select! {
                 report = reports.recv() => match report {
-                    Some(report) => self.hear(&report),
+                    Some(report) => {
+                        self.look();
+                        self.hear(&report);
+                    }
                     None => return,
                 },
                 changed = sights.changed() => if changed.is_err() { return },
@@ -89,9 +93,9 @@ impl Keeper {
             if told.task != observed.task {
                 *told = fresh;
             }
-            match observed.process {
-                Some(_) => told.gone_since = None,
-                None => drop(told.gone_since.get_or_insert_with(Instant::now)),
+            match observed.process.is_some() || observed.launching {
+                true => told.gone_since = None,
+                false => drop(told.gone_since.get_or_insert_with(Instant::now)),
             }
         }
     }
@@ -123,7 +127,10 @@ impl Keeper {
         if sight.view.freshness == Freshness::Stale {
             return None;
         }
-        let edits: Vec<Edit> = due(&sight.view, |volume| self.seen(volume));
+        let mut edits: Vec<Edit> = due(&sight.view, |volume| self.seen(volume));
+        if edits.is_empty() {
+            edits = rewriting::due(&sight, EDITS_MAX);
+        }
         let Some(some) = edits.chunks(EDITS_MAX).next() else { return self.next_look() };
         match self.store.commit(&sight, some).await {
             Ok(revision) => {

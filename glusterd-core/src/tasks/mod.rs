@@ -6,5 +6,6 @@
 
 mod closing;
 mod keeper;
+mod rewriting;
 
 pub use keeper::Keeper;

@@ -243,7 +243,8 @@ fn cut_files_do_not_panic() {
         let name = VolumeName::parse("v3").unwrap();
         assert!(parse::volume(&name, &info[..cut], &bricks, None).is_err(), "{cut}");
     }
-    let global = Global { op_version: 1, version: 7, options: OptionList::default() };
+    let global =
+        Global { op_version: 1, version: 7, options: OptionList::default(), ..Global::default() };
     let text = text::options(&global);
     for cut in 0..text.len() {
         let _ = parse::options(&text[..cut], 1);

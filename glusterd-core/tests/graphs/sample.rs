@@ -44,6 +44,7 @@ pub fn volume(layout: Layout, subvolumes: usize) -> Volume {
         fsid: 1,
         decommissioned: false,
         snap_status: 0,
+        resets: 0,
     };
     let arbiter = ThinArbiter { host: "node9".into(), path: "/bricks/ta".into() };
     let mut volume = Volume {

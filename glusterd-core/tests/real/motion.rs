@@ -25,7 +25,11 @@ fn filled(create: &str) -> Sandbox {
 fn bricks(sandbox: &Sandbox) -> String {
     let info = sandbox.must("volume info v");
     let of_brick = |line: &&str| line.starts_with("Brick") && line.contains("/srv");
-    info.lines().filter(of_brick).filter_map(|line| line.split(' ').nth(1)).collect::<Vec<_>>().join(" ")
+    info.lines()
+        .filter(of_brick)
+        .filter_map(|line| line.split(' ').nth(1))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// Names of the data files in a brick: what is not a mark of where a file went.
@@ -63,14 +67,15 @@ fn a_removed_bricks_files_move_to_the_others() {
 
 #[test]
 fn a_replaced_brick_is_healed() {
-    let sandbox = filled(
-        "volume create v replica 3 node1:/srv/b/a node1:/srv/b/b node1:/srv/b/c force",
-    );
+    let sandbox =
+        filled("volume create v replica 3 node1:/srv/b/a node1:/srv/b/b node1:/srv/b/c force");
     let before = sandbox.sh(SUMS);
     sandbox.must("volume replace-brick v node1:/srv/b/b node1:/srv/b/new commit force");
     assert_eq!(bricks(&sandbox), "node1:/srv/b/a node1:/srv/b/new node1:/srv/b/c");
     let whole = |brick: &str| {
-        format!("cd {brick} && find . -path ./.glusterfs -prune -o -type f -print0 | sort -z | xargs -0 sha256sum")
+        format!(
+            "cd {brick} && find . -path ./.glusterfs -prune -o -type f -print0 | sort -z | xargs -0 sha256sum"
+        )
     };
     let wanted = sandbox.sh(&whole("/srv/b/a"));
     sandbox.until("the new brick holds everything", MOVED, |sandbox| {
@@ -81,7 +86,8 @@ fn a_replaced_brick_is_healed() {
     });
     assert_eq!(sandbox.sh(SUMS), before);
     // The new copy can stand in for the others.
-    let alone = "for brick in a c; do kill -9 $(cat /run/gluster/vols/v/node1-srv-b-$brick.pid); done";
+    let alone =
+        "for brick in a c; do kill -9 $(cat /run/gluster/vols/v/node1-srv-b-$brick.pid); done";
     assert_eq!(sandbox.sh(alone).exit, 0);
     assert_eq!(sandbox.sh("sha256sum /srv/b/new/d/file7 | cut -c1-64").exit, 0);
 }
