@@ -5,6 +5,7 @@ mod follow;
 mod image;
 pub mod keys;
 mod live;
+mod pool_records;
 mod present;
 pub mod records;
 pub mod transfer;
