@@ -34,6 +34,9 @@ pub trait Processes: fmt::Debug + Send + Sync + 'static {
     /// Stops one brick of a started volume; it stays down until its epoch grows.
     async fn retire_brick(&self, view: &View, volume: &str, path: &str) -> Result<(), String>;
 
+    /// Starts the process of a running task once more, if the one that an earlier daemon left is gone.
+    async fn resume_rebalance(&self, view: &Arc<View>, volume: &VolumeName) -> Result<(), String>;
+
     fn snapd_ports(&self) -> HashMap<VolumeName, u16>;
 
     async fn call_brick(

@@ -76,6 +76,10 @@ impl Processes for Supervisor {
         Supervisor::retire_brick(self, view, &volume, path).await
     }
 
+    async fn resume_rebalance(&self, view: &Arc<View>, volume: &VolumeName) -> Result<(), String> {
+        Supervisor::resume_rebalance(self, view, volume).await
+    }
+
     fn snapd_ports(&self) -> HashMap<VolumeName, u16> {
         let volumes: std::collections::BTreeSet<VolumeName> =
             self.bricks().into_iter().map(|brick| brick.volume).collect();

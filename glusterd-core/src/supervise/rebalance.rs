@@ -25,6 +25,8 @@ pub struct RebalanceRecord {
     pub told: bool,
     /// It was started and has not been seen yet.
     pub launching: bool,
+    /// An earlier daemon started it: its last words may have gone there.
+    pub adopted: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,6 +135,7 @@ mod tests {
             },
             told: false,
             launching: false,
+            adopted: false,
         });
         let finished = |id| id == Uuid::from_u128(9);
         assert_eq!(decide(Some(&v), ME, record.as_ref(), finished), want);
@@ -162,6 +165,7 @@ mod tests {
             state: State::Dead,
             told: false,
             launching: false,
+            adopted: false,
         };
         assert_eq!(decide(None, ME, Some(&record), |_| false), [Forget]);
     }

@@ -58,16 +58,26 @@ impl Core {
     ) -> Result<(), String> {
         let Some(task) = rebalance::task_of(volume, view.me) else { return Ok(()) };
         // Known before it runs: a short one says that it is through before we have seen its number.
-        let launching =
-            RebalanceRecord { task: task.id, state: State::Stopped, told: false, launching: true };
+        let launching = RebalanceRecord {
+            task: task.id,
+            state: State::Stopped,
+            told: false,
+            launching: true,
+            adopted: false,
+        };
         self.rebalances.lock().insert(volume.name.clone(), launching.clone());
         self.tell();
-        let found = self.adopt_or_launch(view, volume, task).await;
+        let left = self.running_rebalance(view, &volume.name).await;
+        let adopted = left.is_some();
+        let found = match left {
+            Some(running) => Ok(Some(running)),
+            None => self.launch_rebalance(view, volume, task).await,
+        };
         let state = match &found {
             Ok(Some(running)) => State::Running(running.clone()),
             Ok(None) | Err(_) => State::Dead,
         };
-        let record = RebalanceRecord { state, launching: false, ..launching };
+        let record = RebalanceRecord { state, launching: false, adopted, ..launching };
         self.rebalances.lock().insert(volume.name.clone(), record);
         self.tell();
         if let Some(running) = found? {
@@ -76,18 +86,31 @@ impl Core {
         Ok(())
     }
 
+    pub(super) async fn resume_rebalance(
+        self: &Arc<Core>,
+        view: &Arc<View>,
+        name: &VolumeName,
+    ) -> Result<(), String> {
+        let lock = self.volume_lock(name);
+        let _turn = lock.lock().await;
+        let is_left = self.rebalances.lock().get(name).is_some_and(|record| {
+            record.adopted && !record.launching && record.state.running().is_none()
+        });
+        match view.volumes.get(name) {
+            Some(volume) if is_left => self.start_rebalance(view, volume).await,
+            _ => Ok(()),
+        }
+    }
+
     /// The process, or `None` when it is through already: with few files it takes less time than
     /// a look at it.
-    async fn adopt_or_launch(
+    async fn launch_rebalance(
         &self,
         view: &View,
         volume: &Volume,
         task: &Task,
     ) -> Result<Option<Running>, String> {
         let (name, dirs) = (&volume.name, self.host.dirs());
-        if let Some(running) = self.running_rebalance(view, name).await {
-            return Ok(Some(running));
-        }
         let folder = format!("{}/rebalance", dirs.volume(name));
         self.host.make_dirs(&folder).await.map_err(|err| format!("{folder}: {err}"))?;
         self.unlink(&dirs.rebalance_pid_file(name, view.me)).await;
@@ -117,7 +140,8 @@ impl Core {
         {
             let mut records = self.rebalances.lock();
             let state = State::Running(running.clone());
-            let found = RebalanceRecord { task, state, told: true, launching: false };
+            let found =
+                RebalanceRecord { task, state, told: true, launching: false, adopted: true };
             records.entry(volume.name.clone()).or_insert(found).told = true;
         }
         self.watch(running.clone());

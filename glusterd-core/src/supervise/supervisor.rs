@@ -71,6 +71,8 @@ pub struct ObservedRebalance {
     pub process: Option<Running>,
     /// It was started and has not been seen yet.
     pub launching: bool,
+    /// An earlier daemon started it: its last words may have gone there.
+    pub adopted: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -256,7 +258,8 @@ impl Supervisor {
     pub fn rebalance(&self, volume: &VolumeName) -> Option<ObservedRebalance> {
         let record = self.core.rebalances.lock().get(volume)?.clone();
         let process = record.state.running().cloned();
-        Some(ObservedRebalance { task: record.task, process, launching: record.launching })
+        let RebalanceRecord { task, launching, adopted, .. } = record;
+        Some(ObservedRebalance { task, process, launching, adopted })
     }
 
     /// Stops one brick of a started volume; it stays down until its epoch grows, or the daemon is
@@ -271,6 +274,18 @@ impl Supervisor {
         path: &str,
     ) -> Result<(), String> {
         self.core.retire_brick(view, &BrickKey::new(volume, path)).await
+    }
+
+    /// Starts the process of a running task once more, if the one that was found here is gone.
+    ///
+    /// # Errors
+    /// A text for the log.
+    pub async fn resume_rebalance(
+        &self,
+        view: &Arc<View>,
+        volume: &VolumeName,
+    ) -> Result<(), String> {
+        self.core.resume_rebalance(view, volume).await
     }
 
     /// The running process of a service: `glustershd`, `rebalance`, or a name of the table. Volume daemons are

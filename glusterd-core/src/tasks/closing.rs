@@ -4,7 +4,7 @@
 //! written closes the task, in the same change if it is the last one itself. Two nodes that both
 //! think so race for the volume's record, and the loser finds it closed.
 
-use crate::model::{Counts, DefragStatus, Progress, Task, Volume};
+use crate::model::{Counts, DefragStatus, NodeId, Progress, Task, Volume};
 use crate::store::{Edit, View};
 use std::collections::BTreeSet;
 use uuid::Uuid;
@@ -31,8 +31,8 @@ pub fn due(view: &View, seen: impl Fn(&Volume) -> Option<Seen>) -> Vec<Edit> {
         edits.extend(own.map(Edit::PutProgress));
         edits.extend(closed(view, volume, task, own).map(|v| Edit::PutVolume(Box::new(v))));
     }
-    let stale =
-        view.progress.keys().filter(|(task, node)| *node == view.me && !known.contains(task));
+    let in_pool = |node: &NodeId| *node != view.me && view.peers.contains_key(node);
+    let stale = view.progress.keys().filter(|(task, node)| !known.contains(task) && !in_pool(node));
     edits.extend(stale.map(|(task, node)| Edit::DeleteProgress { task: *task, node: *node }));
     edits
 }
@@ -75,8 +75,8 @@ fn closed(view: &View, volume: &Volume, task: &Task, own: Option<Progress>) -> O
 mod tests {
     use super::*;
     use crate::model::{
-        Brick, Credentials, Layout, NodeId, OptionList, Status, TaskKind, Transport, VolumeId,
-        VolumeName,
+        Brick, Credentials, Layout, OptionList, Peer, PeerState, Status, TaskKind, Transport,
+        VolumeId, VolumeName,
     };
     use DefragStatus::*;
     use std::sync::Arc;
@@ -194,13 +194,16 @@ mod tests {
     }
 
     #[test]
-    fn own_rows_of_forgotten_tasks_go() {
+    fn rows_of_forgotten_tasks_go() {
         let mut view = pool(Started, None);
-        for number in [1, 2] {
+        let (id, hostnames) = (node(2), vec!["h2".to_owned()]);
+        view.peers.insert(id, Peer { id, hostnames, state: PeerState::Befriended });
+        for number in [1, 2, 3] {
             let old = Progress { task: Uuid::nil(), ..progress(number, Complete) };
             view.progress.insert((old.task, old.node), old);
         }
-        let gone = Edit::DeleteProgress { task: Uuid::nil(), node: node(1) };
-        assert_eq!(due(&view, |_| None), [gone]);
+        // A member removes its own; nobody else would those of a node that has left the pool.
+        let gone = |number| Edit::DeleteProgress { task: Uuid::nil(), node: node(number) };
+        assert_eq!(due(&view, |_| None), [gone(1), gone(3)]);
     }
 }

@@ -8,7 +8,7 @@ use super::rewriting;
 use crate::model::{Counts, DefragStatus, Volume, VolumeName};
 use crate::ops::{Processes, moving};
 use crate::rpc::Dict;
-use crate::store::{CommitError, Edit, Freshness, Store};
+use crate::store::{CommitError, Edit, Freshness, Store, View};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -44,6 +44,14 @@ struct Told {
     status: DefragStatus,
     counts: Counts,
     gone_since: Option<Instant>,
+    /// What it said may have been said to an earlier daemon.
+    adopted: bool,
+}
+
+impl Told {
+    fn is_gone(&self) -> bool {
+        self.gone_since.is_some_and(|since| since.elapsed() >= LAST_WORDS)
+    }
 }
 
 impl Keeper {
@@ -88,11 +96,13 @@ impl Keeper {
                 status: DefragStatus::Started,
                 counts: Counts::default(),
                 gone_since: None,
+                adopted: observed.adopted,
             };
             let told = self.told.entry(name).or_insert(fresh);
             if told.task != observed.task {
                 *told = fresh;
             }
+            told.adopted = observed.adopted;
             match observed.process.is_some() || observed.launching {
                 true => told.gone_since = None,
                 false => drop(told.gone_since.get_or_insert_with(Instant::now)),
@@ -116,9 +126,25 @@ impl Keeper {
     }
 
     fn seen(&self, volume: &Volume) -> Option<Seen> {
-        let Told { task, status, counts, gone_since } = *self.told.get(&volume.name)?;
-        let is_gone = gone_since.is_some_and(|since| since.elapsed() >= LAST_WORDS);
-        Some(Seen { task, status, counts, is_gone })
+        let told = self.told.get(&volume.name)?;
+        let Told { task, status, counts, .. } = *told;
+        Some(Seen { task, status, counts, is_gone: told.is_gone() && !told.adopted })
+    }
+
+    /// How a task ended that an earlier daemon's process worked on is not known: it goes on where
+    /// that one was, which takes no longer than looking if nothing is left to do.
+    async fn resume(&self, view: &Arc<View>) {
+        for (name, told) in &self.told {
+            let task = view.volumes.get(name).and_then(|volume| volume.task.as_ref());
+            let due = task.is_some_and(|task| task.id == told.task && task.is_running())
+                && !view.progress.contains_key(&(told.task, view.me));
+            if due && told.adopted && told.is_gone() && !told.status.is_final() {
+                tracing::info!(volume = %name, "the rebalance process left no word; once more");
+                if let Err(error) = self.processes.resume_rebalance(view, name).await {
+                    tracing::error!(volume = %name, error, "rebalance process");
+                }
+            }
+        }
     }
 
     /// Writes what is due. When to look again, if not woken before.
@@ -127,6 +153,7 @@ impl Keeper {
         if sight.view.freshness == Freshness::Stale {
             return None;
         }
+        self.resume(&sight.view).await;
         let mut edits: Vec<Edit> = due(&sight.view, |volume| self.seen(volume));
         if edits.is_empty() {
             edits = rewriting::due(&sight, EDITS_MAX);
