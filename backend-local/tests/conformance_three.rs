@@ -82,6 +82,7 @@ struct Process {
     dir: PathBuf,
     listen: SocketAddr,
     running: Option<(Child, ChildStdin, BufReader<ChildStdout>)>,
+    paused: bool,
 }
 
 impl Process {
@@ -115,9 +116,12 @@ impl Process {
             child.kill().ok();
             child.wait().ok();
         }
+        self.paused = false;
     }
 
-    fn signal(&self, signal: Signal) {
+    fn pause(&mut self, paused: bool) {
+        self.paused = paused;
+        let signal = if paused { Signal::STOP } else { Signal::CONT };
         let pid =
             self.running.as_ref().and_then(|(child, ..)| Pid::from_raw(child.id().cast_signed()));
         if let Some(pid) = pid {
@@ -162,14 +166,26 @@ impl Masters {
         for (n, listener) in listeners?.iter().enumerate() {
             let (name, listen) = (format!("m{n}"), listener.local_addr()?);
             let dir = set.dir.path().to_owned();
-            set.processes.push(Process { name, dir, listen, running: None });
+            set.processes.push(Process { name, dir, listen, running: None, paused: false });
         }
         set.found()?;
         drop(set);
         Ok(masters)
     }
 
-    /// Waits until a master answers as one of its quorum: the next case's clients begin with it.
+    /// Waits until every master answers as one of its quorum: the next case's clients begin with
+    /// it. Those that are healed before the last have nothing to wait for.
+    async fn serve(&self) -> Result<()> {
+        let up = |process: &Process| process.running.is_some() && !process.paused;
+        if !self.0.lock().processes.iter().all(up) {
+            return Ok(());
+        }
+        for at in 0..MASTERS {
+            self.serves(at).await?;
+        }
+        Ok(())
+    }
+
     async fn serves(&self, at: usize) -> Result<()> {
         let (admin, address) = {
             let set = self.0.lock();
@@ -295,7 +311,7 @@ impl Tcp for Masters {
             }
             Fault::PauseServer(at) => {
                 self.act(move |set| {
-                    set.processes[at].signal(Signal::STOP);
+                    set.processes[at].pause(true);
                     Ok(())
                 })
                 .await
@@ -325,15 +341,15 @@ impl Tcp for Masters {
                     set.processes[at].start("open")
                 })
                 .await?;
-                self.serves(at).await
+                self.serve().await
             }
             Fault::PauseServer(at) => {
                 self.act(move |set| {
-                    set.processes[at].signal(Signal::CONT);
+                    set.processes[at].pause(false);
                     Ok(())
                 })
                 .await?;
-                self.serves(at).await
+                self.serve().await
             }
             _ => Ok(()),
         }
