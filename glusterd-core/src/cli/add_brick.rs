@@ -3,7 +3,7 @@
 //! Facts: glusterd-brick-ops.c:33-120, 126-470, 965-1340 (v10.3).
 
 use super::args::{self, Args};
-use super::bricks::{BrickPlan, PlacedBrick, Wanted, place_bricks};
+use super::bricks::{BrickPlan, PlacedBrick, Wanted, overridden, place_bricks};
 use super::motion::{Joining, mark_new};
 use crate::model::{Brick, BrickSpec, Kind, Layout, NodeId, Refusal, Volume};
 use crate::ops::{Answer, Ask, Commit, Cx, Hooks, Operation, Outcome, Question, Step};
@@ -238,7 +238,10 @@ impl Operation for AddBrick {
         };
         match mark_new(cx, &after, &placed, &empty, Joining::Added { force: self.force })? {
             Some(asks) => Ok(Step::Ask(asks)),
-            None => Ok(Step::Commit(commit(after))),
+            None => {
+                let note = overridden(&placed);
+                Ok(Step::Commit(Commit { note, ..commit(after) }))
+            }
         }
     }
 

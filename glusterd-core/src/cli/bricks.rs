@@ -28,6 +28,11 @@ pub struct PlacedBrick {
     pub checked: CheckedBrick,
 }
 
+/// What only force made good, of the last brick that needed it: stays in a reply that says success.
+pub fn overridden(placed: &[PlacedBrick]) -> Option<String> {
+    placed.iter().rev().find_map(|brick| brick.checked.warning.clone())
+}
+
 /// How the caller wants its bricks checked.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {

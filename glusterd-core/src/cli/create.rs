@@ -3,7 +3,7 @@
 //! Facts: glusterd-volume-ops.c:41-290, 864-1130, 1860-2190 (v10.3).
 
 use super::args::Args;
-use super::bricks::{BrickPlan, PlacedBrick, Wanted, place_bricks};
+use super::bricks::{BrickPlan, PlacedBrick, Wanted, overridden, place_bricks};
 use crate::model::{
     Brick, BrickSpec, Credentials, Kind, Layout, OptionList, Refusal, Status, ThinArbiter,
     Transport, Volume, VolumeId, VolumeName,
@@ -131,7 +131,7 @@ impl Create {
             return Err(Refusal::staged("Failed to create volume files"));
         }
         let args = vec![format!("--volname={}", self.volume)];
-        let note = placed.iter().rev().find_map(|brick| brick.checked.warning.clone());
+        let note = overridden(&placed);
         let id = volume.id.0;
         let name = volume.name.clone();
         Ok(Commit {
