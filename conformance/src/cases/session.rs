@@ -111,7 +111,9 @@ cases! { session;
         cx.inject(Fault::BlackholeClient(holder.id)).await?;
         let mut fold = Fold::new(&witness, Prefix::all(&space), cx.death());
         fold.until("its end", |f| !f.state.contains_key(&k)).await;
-        assert!(session.state().borrow().is_lost(), "S9: nobody may see it sooner");
+        // The clock says it before the task that turns the state has had its turn.
+        let until = session.state().borrow().valid_until();
+        assert!(until.is_none_or(|until| until <= Instant::now()), "S9: nobody may see it sooner");
     }
 
     /// The holder stops trusting itself before anybody sees its keys gone.
