@@ -98,7 +98,8 @@ fn command(dice: &mut Dice) -> String {
         8..14 => format!("volume start {volume}{force}"),
         14..19 => format!("volume stop {volume}{force}"),
         19..22 => format!("volume delete {volume}"),
-        22..62 => format!("volume set {volume} {}", pairs(dice)),
+        22..56 => format!("volume set {volume} {}", pairs(dice)),
+        56..62 => bricks(dice, volume),
         62..70 => format!("volume reset {volume} {}{force}", some_key(dice)),
         70..73 => format!("volume reset {volume}{force}"),
         73..78 => format!("volume get {volume} {}", some_key(dice)),
@@ -108,11 +109,12 @@ fn command(dice: &mut Dice) -> String {
         88..92 => quota(dice, volume),
         92..94 => format!("volume info {volume}"),
         94..96 => dice.pick(&["volume list", "volume info", "pool list"]).to_owned(),
-        96..98 => {
+        96 => {
             let group = dice.pick(&["metadata-cache", "virt", "nl-cache", "nosuch"]);
             format!("volume set {volume} group {group}")
         }
-        _ => format!("volume barrier {volume} {}", dice.pick(&["enable", "disable"])),
+        97 => format!("volume barrier {volume} {}", dice.pick(&["enable", "disable"])),
+        _ => bricks(dice, volume),
     };
     if dice.chance(12) { format!("{line} --xml") } else { line }
 }
@@ -125,6 +127,25 @@ fn create(dice: &mut Dice, volume: &str) -> String {
         (1..=bricks).map(|number| format!("node1:/srv/b/{volume}-{set}{number}")).collect();
     let force = if bricks.len() > 1 || dice.chance(30) { " force" } else { "" };
     format!("volume create {volume} {words}{}{force}", bricks.join(" "))
+}
+
+/// The set of bricks changes. What migrates data takes seconds and is in tests of its own.
+fn bricks(dice: &mut Dice, volume: &str) -> String {
+    let set = dice.pick(&["x", "y"]);
+    let mut one = |highest: usize| {
+        let number = 1 + dice.below(highest);
+        format!("node1:/srv/b/{volume}-{set}{number}")
+    };
+    let (old, other, new) = (one(3), one(4), one(8));
+    let count = dice.pick(&["", "", "replica 2 ", "replica 3 ", "replica 4 "]);
+    let force = if dice.chance(80) { " force" } else { "" };
+    match dice.below(6) {
+        0..2 => format!("volume add-brick {volume} {count}{new}{force}"),
+        2 => format!("volume add-brick {volume} {count}{new} {other}{force}"),
+        3 => format!("volume remove-brick {volume} {count}{old} force"),
+        4 => format!("volume remove-brick {volume} {count}{old} {other} force"),
+        _ => format!("volume replace-brick {volume} {old} {new} commit force"),
+    }
 }
 
 fn some_option(dice: &mut Dice) -> &'static Opt {
