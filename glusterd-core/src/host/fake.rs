@@ -57,10 +57,11 @@ pub struct FakeHost {
 }
 
 impl FakeHost {
-    /// A machine with `/` and a mount on `/bricks`. `seed` decides everything random.
+    /// A machine with `/`, `/tmp` and a mount on `/bricks`. `seed` decides everything random.
     pub fn new(seed: u64) -> FakeHost {
         let fs = MemFs::default();
         fs.put("/bricks", MemNode { dev: 2, ..MemNode::default() });
+        fs.put("/tmp", MemNode::default());
         let state = State { last_pid: 1000, chance: seed, ..State::default() };
         FakeHost {
             dirs: Dirs::default(),

@@ -1,11 +1,12 @@
-//! Brings this node in line with the cluster image: files first, then clients told, then processes.
+//! Brings this node in line with the cluster image: files first, then clients told, then processes;
+//! of bricks that join a running volume clients are told once they run.
 //!
 //! Takes no input but the image, so a restart, a missed event and a retry are one path. Volumes
 //! converge side by side; one volume's changes in order.
 
 use super::processes::Processes;
 use crate::mirror::{Mirror, Observed};
-use crate::model::{BrickRef, VolumeName};
+use crate::model::{BrickRef, Volume, VolumeName};
 use crate::store::{Freshness, Store, View};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -40,6 +41,8 @@ pub struct Converger {
     progress: watch::Sender<Progress>,
     /// Volumes with a worker, and the newest image it has yet to act on.
     busy: parking_lot::Mutex<BTreeMap<VolumeName, Option<Arc<View>>>>,
+    /// Volumes whose clients are to be told when the processes are as at that revision.
+    held: parking_lot::Mutex<BTreeMap<VolumeName, u64>>,
     /// The mirror takes one writer at a time.
     writing: tokio::sync::Mutex<()>,
 }
@@ -64,6 +67,7 @@ impl Converger {
             announce,
             progress: watch::Sender::default(),
             busy: Default::default(),
+            held: Default::default(),
             writing: Default::default(),
         })
     }
@@ -121,24 +125,29 @@ impl Converger {
     /// Files of the image; everyone is told only once they can be read.
     async fn write(self: &Arc<Self>, old: Option<&View>, view: &Arc<View>) {
         let _one_writer = self.writing.lock().await;
+        let held = joined(old, view);
         let (this, old, new) = (self.clone(), old.cloned(), view.clone());
         let observed = self.observed(view);
         let written =
             tokio::task::spawn_blocking(move || this.mirror.apply(old.as_ref(), &new, &observed));
         match written.await {
-            Ok(report) => self.after_writing(&report),
+            Ok(report) => self.after_writing(&report, &held),
             Err(error) => {
                 tracing::error!(%error, "the files of the configuration were not written")
             }
         }
     }
 
-    fn after_writing(&self, report: &crate::mirror::Report) {
+    /// `held`: volumes, and the revision, whose new bricks have yet to start. A client that looks for
+    /// them before that comes back after seconds only.
+    fn after_writing(&self, report: &crate::mirror::Report, held: &BTreeMap<VolumeName, u64>) {
         for damage in &report.damage {
             tracing::error!(path = %damage.path.display(), reason = damage.reason, "file not written");
         }
-        if report.changed_volfiles() {
-            (self.announce)();
+        match (report.changed_volfiles(), held.is_empty()) {
+            (true, true) => (self.announce)(),
+            (true, false) => self.held.lock().extend(held.clone()),
+            (false, _) => {}
         }
     }
 
@@ -182,6 +191,7 @@ impl Converger {
                 );
             }
             self.write_ports(&volume, &view).await;
+            self.tell_held(&volume, view.revision);
             let gone = !view.volumes.contains_key(&volume);
             self.progress.send_modify(|progress| {
                 progress.volumes.insert(volume.clone(), (view.revision, failure));
@@ -197,6 +207,17 @@ impl Converger {
                     return;
                 }
             }
+        }
+    }
+
+    fn tell_held(&self, volume: &VolumeName, revision: u64) {
+        let due = {
+            let mut held = self.held.lock();
+            let due = held.get(volume).is_some_and(|at| *at <= revision);
+            due && held.remove(volume).is_some()
+        };
+        if due {
+            (self.announce)();
         }
     }
 
@@ -220,7 +241,7 @@ impl Converger {
         let (this, observed) = (self.clone(), self.observed(view));
         let written = tokio::task::spawn_blocking(move || this.mirror.observe(&volume, &observed));
         if let Ok(report) = written.await {
-            self.after_writing(&report);
+            self.after_writing(&report, &BTreeMap::new());
         }
     }
 }
@@ -228,6 +249,18 @@ impl Converger {
 fn all_volumes(old: Option<&View>, new: &View) -> BTreeSet<VolumeName> {
     let old = old.into_iter().flat_map(|view| view.volumes.keys());
     old.chain(new.volumes.keys()).cloned().collect()
+}
+
+/// Running volumes that get bricks on this node.
+fn joined(old: Option<&View>, new: &View) -> BTreeMap<VolumeName, u64> {
+    let before = |volume: &Volume| old?.volumes.get(&volume.name).filter(|old| old.is_started());
+    let grows = |volume: &&Arc<Volume>| {
+        before(volume).is_some_and(|old| {
+            let mut bricks = volume.local_bricks(new.me);
+            bricks.any(|(_, brick)| old.bricks.iter().all(|b| b.reference() != brick.reference()))
+        })
+    };
+    new.started().filter(grows).map(|volume| (volume.name.clone(), new.revision)).collect()
 }
 
 /// Volumes that differ, came or went; all of them if something of the pool has changed.

@@ -3,7 +3,7 @@
 //! Bounded throughout: rounds of questions, retries after a lost race, and the whole operation by
 //! the CLI's own patience.
 
-use super::question::Answer;
+use super::question::{Answer, Question};
 use super::step::{Answered, Ask, Commit, Cx, Hooks, Operation, Outcome, Site, Step};
 use crate::model::{NodeId, Refusal, VolumeName};
 use crate::rpc::Dict;
@@ -140,7 +140,11 @@ impl Engine {
             }
             refuse_without_quorum(op, &sight.view)?;
             let mut answers = Vec::new();
-            let commit = self.decide(op, run, &sight, &mut answers).await?;
+            let decided = self.decide(op, run, &sight, &mut answers).await;
+            if decided.is_err() {
+                self.unmark(run, &answers).await;
+            }
+            let commit = decided?;
             let Some(commit) = commit else {
                 let before = sight.clone();
                 return Ok(Finished { before, sight, answers, unsettled: vec![], note: None });
@@ -150,11 +154,19 @@ impl Engine {
             }
             match self.store.commit(&sight, &commit.edits).await {
                 Ok(revision) => return self.settle(run, revision, commit, sight, answers).await,
-                Err(CommitError::Conflict) if Instant::now() < run.until => {
+                Err(CommitError::Conflict) => {
+                    self.unmark(run, &answers).await;
+                    if Instant::now() >= run.until {
+                        return Err(busy());
+                    }
                     self.newer_than(&sight, run).await;
                 }
-                Err(CommitError::Conflict) => return Err(busy()),
-                Err(error) => return Err(refused(&error, self.store.away_for())),
+                Err(error) => {
+                    if matches!(error, CommitError::Refused(_)) {
+                        self.unmark(run, &answers).await;
+                    }
+                    return Err(refused(&error, self.store.away_for()));
+                }
             }
         }
     }
@@ -184,6 +196,22 @@ impl Engine {
             }
         }
         Err(Refusal::staged("Operation failed"))
+    }
+
+    /// Bricks were marked for a change that is certainly not made: they would be in the way of the
+    /// next attempt. Marked by force, they may have been marked before.
+    async fn unmark(&self, run: &Run, answers: &[Answered]) {
+        let undo = |answered: &Answered| match &answered.question {
+            Question::MarkBricks { volume_id, bricks, force: false } => {
+                let (volume_id, bricks) = (*volume_id, bricks.clone());
+                Some(Ask::new(answered.node, Question::UnmarkBricks { volume_id, bricks }))
+            }
+            _ => None,
+        };
+        let asks: Vec<Ask> = answers.iter().filter_map(undo).collect();
+        for (node, why) in self.ask_after(run, &asks).await {
+            tracing::warn!(?node, why, "marks of bricks that were not added stay");
+        }
     }
 
     async fn settle(

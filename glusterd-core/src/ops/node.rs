@@ -121,9 +121,11 @@ impl LocalNode {
                 self.settle_for(*revision, volumes, hooks.as_ref(), until).await
             }
             Question::CheckBricks { volume, bricks, force, any_device } => {
+                self.marks.swept().await;
                 self.check_bricks(volume, bricks, *force, *any_device).await
             }
             Question::MarkBricks { volume_id, bricks, force } => {
+                self.marks.swept().await;
                 self.mark(*volume_id, bricks, *force).await
             }
             Question::UnmarkBricks { volume_id, bricks } => self.unmark(*volume_id, bricks).await,

@@ -303,23 +303,43 @@ impl Core {
         Ok(())
     }
 
-    /// Ends processes of volumes that were deleted while no daemon looked. Done once, and only with a
-    /// current view: on a stale one a volume might be missing that is there.
+    /// Ends processes of volumes that were deleted, and of bricks that left theirs, while no daemon
+    /// looked. Done once, and only with a current view: on a stale one something might be missing
+    /// that is there.
     pub(super) async fn sweep(&self, view: &View) {
         let run = format!("{}/vols", self.host.dirs().run);
         let folders = self.host.list(&run).await.unwrap_or_default();
-        for folder in folders.iter().filter(|name| view.volume(name).is_none()) {
+        for folder in &folders {
             let files = self.host.list(&format!("{run}/{folder}")).await.unwrap_or_default();
             for file in files.iter().filter(|name| name.ends_with(".pid")) {
                 let pid_file = format!("{run}/{folder}/{file}");
-                tracing::warn!(pid_file, "its volume is gone");
+                if let Some(volume) = view.volume(folder)
+                    && !self.has_left(view, volume, &pid_file).await
+                {
+                    continue;
+                }
+                tracing::warn!(pid_file, "its volume is gone, or has no such brick");
                 // A brick that was attached to another volume's process has a copy of its number;
                 // that process does not carry this file's name and is left alone.
                 if let Err(err) = self.end_by_pid_file(&pid_file, &pid_file).await {
-                    tracing::error!(pid_file, err, "a process of a deleted volume stays");
+                    tracing::error!(pid_file, err, "a process that nothing wants stays");
                 }
             }
         }
+    }
+
+    /// Whether a volume has no such brick here, and the process is one; some daemons that serve a
+    /// volume have their files beside the bricks'.
+    async fn has_left(&self, view: &View, volume: &Volume, pid_file: &str) -> bool {
+        let dirs = self.host.dirs();
+        let mut bricks = volume.local_bricks(view.me);
+        if bricks.any(|(_, brick)| dirs.brick_pid_file(&volume.name, brick) == pid_file) {
+            return false;
+        }
+        let process = self.host.process_of(pid_file).await;
+        process.is_some_and(|process| {
+            process.has(pid_file) && process.option("--brick-name").is_some()
+        })
     }
 
     /// Nothing is restarted, pid files stay: as in stock, a dead brick waits for a start.

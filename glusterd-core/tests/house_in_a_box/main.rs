@@ -7,6 +7,7 @@ mod many;
 mod matrix;
 mod members;
 mod mortal;
+mod moving;
 mod pool;
 mod unknown;
 mod world;

@@ -21,7 +21,7 @@ pub const CREATE: Command = Command {
     ],
 };
 /// Without force: what an earlier attempt left would be in its way.
-const PLAIN: Command = Command {
+pub const PLAIN: Command = Command {
     procedure: 4,
     pairs: &[
         ("volname", "v"),
@@ -82,7 +82,7 @@ pub struct Case {
     pub again: Option<&'static str>,
 }
 
-pub const CASES: &[Case] = &[
+const CASES: &[Case] = &[
     Case { name: "create", before: &[], command: PLAIN, again: Some("Volume v already exists") },
     Case {
         name: "create by force",
@@ -150,6 +150,11 @@ pub const CASES: &[Case] = &[
         again: Some("Volume v does not exist"),
     },
 ];
+
+/// Every case, of this file and of those beside it.
+pub fn cases() -> Vec<&'static Case> {
+    CASES.iter().chain(crate::moving::CASES).collect()
+}
 
 pub type Summary = BTreeMap<String, String>;
 
@@ -227,7 +232,8 @@ const THREADS: usize = 4;
 
 #[test]
 fn an_operation_is_wholly_done_or_wholly_absent() {
-    let went: Vec<_> = CASES.iter().map(undisturbed).collect();
+    let cases = cases();
+    let went: Vec<_> = cases.iter().map(|case| undisturbed(case)).collect();
     let points: Vec<(usize, usize)> = went
         .iter()
         .enumerate()
@@ -237,11 +243,11 @@ fn an_operation_is_wholly_done_or_wholly_absent() {
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
             let mine = points.iter().skip(thread).step_by(THREADS);
-            let went = &went;
+            let (went, cases) = (&went, &cases);
             scope.spawn(move || {
                 for &(at, n) in mine {
                     let (before, after, _) = &went[at];
-                    check(&CASES[at], n, before, after);
+                    check(cases[at], n, before, after);
                 }
             });
         }

@@ -1,6 +1,6 @@
 //! Changes whose request or answer is lost: the command says what really became of them.
 
-use crate::matrix::{CASES, Case, POOL_SET, Summary, undisturbed};
+use crate::matrix::{Case, POOL_SET, Summary, cases, undisturbed};
 use crate::mortal::Fuse;
 use crate::world::{CLIENT, World};
 use coord_api::mem::TxnFault;
@@ -41,8 +41,9 @@ fn the_fate_of_a_change_is_found_out() {
         &[ReplyLost, ReplyLost],
         &[RequestLost, ReplyLost],
     ];
+    let all = cases();
     std::thread::scope(|scope| {
-        for cases in CASES.chunks(CASES.len().div_ceil(4)) {
+        for cases in all.chunks(all.len().div_ceil(4)) {
             scope.spawn(move || {
                 for case in cases {
                     let (before, after, _) = undisturbed(case);

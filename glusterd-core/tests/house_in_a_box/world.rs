@@ -77,6 +77,13 @@ impl World {
         });
     }
 
+    /// Process ids of what moves a volume's files.
+    pub fn rebalances(&self, volume: &str) -> Vec<i32> {
+        let id = format!("rebalance/{volume}");
+        let processes = self.host.processes().into_iter();
+        processes.filter(|process| process.has(&id)).map(|process| process.pid).collect()
+    }
+
     /// Which volume the brick at `path` is marked for.
     pub fn mark(&self, path: &str) -> Option<Vec<u8>> {
         self.host.fs.xattr(path, "trusted.glusterfs.volume-id").ok().flatten()
@@ -150,7 +157,10 @@ impl Life<'_> {
     pub fn summary(&self) -> BTreeMap<String, String> {
         let row = |(name, volume): (&VolumeName, &Arc<Volume>)| {
             let options: Vec<_> = volume.options.iter().collect();
-            (name.to_string(), format!("{:?} {options:?}", volume.status))
+            let bricks: Vec<_> =
+                volume.bricks.iter().map(|b| (b.path.as_str(), b.decommissioned)).collect();
+            let task = volume.task.as_ref().map(|t| (t.kind, t.status, t.over, &t.bricks));
+            (name.to_string(), format!("{:?} {options:?} {bricks:?} {task:?}", volume.status))
         };
         self.view().volumes.iter().map(row).collect()
     }
@@ -161,6 +171,7 @@ impl Life<'_> {
         let mut faults = Vec::new();
         self.check_files(&view, &mut faults);
         self.check_processes(&view, &mut faults);
+        self.check_tasks(&view, &mut faults);
         faults
     }
 
@@ -215,6 +226,19 @@ impl Life<'_> {
             .filter(|process| process.args.iter().any(|arg| arg.contains("glustershd")));
         if shd.count() != usize::from(replicated) {
             faults.push(format!("self-heal daemon: wanted {replicated}, {processes:?}"));
+        }
+    }
+
+    /// A task that runs has one process; one that was told to stop may have its last one still.
+    fn check_tasks(&self, view: &View, faults: &mut Vec<String>) {
+        for (name, volume) in &view.volumes {
+            let task = volume.task.as_ref().filter(|task| task.is_running());
+            let through = |id| view.progress.contains_key(&(id, view.me));
+            let wanted = task.is_some_and(|task| !through(task.id)) && volume.is_started();
+            let found = self.world.rebalances(name.as_str()).len();
+            if found > 1 || (wanted && found == 0) {
+                faults.push(format!("{name}: {found} rebalance processes, wanted: {wanted}"));
+            }
         }
     }
 
