@@ -21,6 +21,8 @@
 //! | file | holds |
 //! |---|---|
 //! | `pool` | cluster, secret and masters, once there is more than one node |
+//! | `joined` | nothing; there if the node came by an invitation |
+//! | `address` | where others reach the node, unless its configuration says |
 //! | `lock` | nothing; locked by the process that uses the directory |
 //! | `store.redb` | log, vote, marks, and the identity: cluster id and node id, drawn at creation |
 //! | `snapshot` | the last snapshot, replaced by rename; `snapshot.new` while one is written |
@@ -54,6 +56,7 @@ mod opening;
 mod pool;
 mod raft;
 mod remote;
+mod seat;
 mod secure;
 mod session;
 mod shared;
@@ -72,4 +75,5 @@ pub use masters::masters;
 pub use membership::StoreMember;
 pub use pool::Invitation;
 pub use raft::Timing;
+pub use seat::{Baggage, Seat};
 pub use store::{LocalBackend, LocalStore};

@@ -4,7 +4,8 @@
 
 /// Who should vote, by name, of the nodes in the order they joined.
 ///
-/// The first three nodes, five from five nodes on; two of two, so that either has everything. A
+/// The first three nodes, five from five nodes on. Of two the first: with two, the absence of either
+/// would stop both; the other one follows, so that it has everything, too. A
 /// master stays one while it is a node: changes cost more than they bring. A `lost` one is
 /// replaced if there is another node to take its place, and else keeps its place for its return.
 /// A wish fixes the masters, as far as they are nodes.
@@ -14,7 +15,11 @@ pub fn masters(nodes: &[&str], current: &[&str], lost: &[&str], wish: &[&str]) -
     if !wished.is_empty() {
         return owned(wished);
     }
-    let count = if nodes.len() < 5 { nodes.len().min(3) } else { 5 };
+    let count = match nodes.len() {
+        0..=2 => 1,
+        3..=4 => 3,
+        _ => 5,
+    };
     // Best first: masters that are here, others that are here, masters that are lost.
     let rank = |name: &&str| match (current.contains(name), lost.contains(name)) {
         (true, false) => 0,
@@ -26,6 +31,13 @@ pub fn masters(nodes: &[&str], current: &[&str], lost: &[&str], wish: &[&str]) -
     ranked.sort_by_key(rank);
     ranked.truncate(count);
     owned(nodes.iter().copied().filter(|name| ranked.contains(name)).collect())
+}
+
+/// Who keeps the data without a vote: the second of two.
+pub fn followers(nodes: &[&str], masters: &[String]) -> Vec<String> {
+    let pair = nodes.len() == 2 && masters.len() == 1;
+    let other = |name: &&&str| pair && !masters.iter().any(|master| *master == **name);
+    nodes.iter().filter(other).map(|name| (*name).to_owned()).collect()
 }
 
 #[cfg(test)]
@@ -42,11 +54,25 @@ mod tests {
     #[test]
     fn the_first_three_then_five() {
         check("a", "a", "", "", "a");
-        check("a b", "a", "", "", "a b");
+        check("a b", "a", "", "", "a");
+        check("a b", "b", "", "", "b");
+        check("a b", "a b", "", "", "a");
         check("a b c", "a b", "", "", "a b c");
         check("a b c d", "a b c", "", "", "a b c");
         check("a b c d e", "a b c", "", "", "a b c d e");
         check("a b c d e f g", "a b c d e", "", "", "a b c d e");
+    }
+
+    #[test]
+    fn the_second_of_two_follows() {
+        let check = |nodes: &[&str], masters: &[&str], expected: &[&str]| {
+            let masters: Vec<String> = masters.iter().map(|name| (*name).to_owned()).collect();
+            assert_eq!(followers(nodes, &masters), expected);
+        };
+        check(&["a"], &["a"], &[]);
+        check(&["a", "b"], &["a"], &["b"]);
+        check(&["a", "b"], &["a", "b"], &[]);
+        check(&["a", "b", "c"], &["a"], &[]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::layout::Layout;
 use crate::net::Road;
 use crate::net::link::Link;
 use crate::node::storage;
+use crate::opening::JOINED;
 use crate::pool::{Invitation, Pool, own_key, own_space};
 use crate::secure::{Hello, Purpose, Refused};
 use crate::store::{LocalStore, Part};
@@ -83,6 +84,7 @@ impl LocalStore {
         let pool = take_up(config, invitation).await?;
         // In this order a crash leaves an empty directory at worst.
         clear(&config.dir).map_err(storage)?;
+        std::fs::write(config.dir.join(JOINED), "").map_err(storage)?;
         pool.write(&config.dir).map_err(storage)?;
         drop(lock);
         LocalStore::open(config).await
@@ -169,7 +171,8 @@ impl LocalStore {
     /// # Errors
     /// Those of a write, with nothing changed here; a pool of one node cannot be left.
     pub async fn leave(self) -> Result<()> {
-        if self.members().await?.len() < 2 {
+        let other = |member: &StoreMember| member.name != self.config.name;
+        if !self.members().await?.iter().any(other) {
             return Err(Error::none(ErrorKind::Unsupported("leaving a pool of one node")));
         }
         self.remove(&self.config.name.clone()).await?;
@@ -248,6 +251,11 @@ async fn take_up(config: &LocalConfig, invitation: &Invitation) -> Result<Pool> 
         match link.call(Ask::Join, deadline.saturating_duration_since(Instant::now())).await {
             Ok(Answer::Joined { cluster, salt, veiled, masters }) => {
                 let secret = veiled.veiled(&invitation.secret, &salt);
+                // A founder may not have noted its address yet.
+                let known = masters.into_iter().chain(invitation.masters.iter().cloned());
+                let mut masters: Vec<String> = known.filter(|at| !at.is_empty()).collect();
+                masters.sort_unstable();
+                masters.dedup();
                 return Ok(Pool { cluster, secret, masters });
             }
             Ok(Answer::Refused(refusal)) => refused = refusal.into(),
@@ -261,7 +269,7 @@ async fn take_up(config: &LocalConfig, invitation: &Invitation) -> Result<Pool> 
 
 /// Takes everything of a store out of the directory but its lock.
 fn clear(dir: &Path) -> std::io::Result<()> {
-    for name in ["pool", "store.redb", "snapshot", "snapshot.new", "pool.new"] {
+    for name in [JOINED, "pool", "store.redb", "snapshot", "snapshot.new", "pool.new"] {
         match std::fs::remove_file(dir.join(name)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
             _ => {}

@@ -24,8 +24,8 @@ use openraft::errors::Fatal;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
@@ -142,10 +142,12 @@ impl Node {
     async fn start(self: Arc<Self>) -> Result<()> {
         let me = self.identity.node;
         // Asked of the core itself: its metrics may lag behind a cluster founded just now.
-        let voters = self.raft.with_raft_state(|state| {
-            state.membership_state.effective().voter_ids().collect::<Vec<u64>>()
+        let members = self.raft.with_raft_state(|state| {
+            let members = state.membership_state.effective();
+            (members.voter_ids().collect::<Vec<u64>>(), members.nodes().count())
         });
-        let alone = voters.await.map_err(|fatal| fatal_error(&fatal))? == [me];
+        let (voters, members) = members.await.map_err(|fatal| fatal_error(&fatal))?;
+        let alone = voters == [me];
         self.alone.store(alone, Ordering::SeqCst);
         if alone {
             self.raft.trigger().elect(false).await.map_err(|fatal| fatal_error(&fatal))?;
@@ -154,8 +156,13 @@ impl Node {
             ready.map_err(|error| Error::none(ErrorKind::Unavailable).because(error))?;
             let read = self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await;
             read.map_err(|error| Error::none(ErrorKind::Unavailable).because(error))?;
-        } else {
+        }
+        // One that votes alone still beats for those who follow it.
+        if !alone || members > 1 {
             self.raft.runtime_config().tick(true);
+        }
+        if !alone {
+            self.spawn(first_contact(Arc::downgrade(&self)));
         }
         let node = Arc::downgrade(&self);
         self.spawn(crate::expiry::run(node.clone(), self.stopping.clone()));
@@ -296,6 +303,22 @@ impl Drop for Node {
     fn drop(&mut self) {
         self.stopping.cancel();
         self.disk.close();
+    }
+}
+
+/// How long a member that comes up waits for a quorum, and then pauses.
+const CONTACT: Duration = Duration::from_millis(1500);
+
+/// A member that comes up believes in the leader it had; only an answer shows that there is one.
+async fn first_contact(node: Weak<Node>) {
+    loop {
+        let Some(node) = node.upgrade().filter(|node| !node.is_stopping()) else { return };
+        if node.read_index(Instant::now() + CONTACT).await.is_ok() {
+            return node.feel(None);
+        }
+        node.feel(Some("no quorum"));
+        drop(node);
+        tokio::time::sleep(CONTACT).await;
     }
 }
 

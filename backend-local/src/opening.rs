@@ -21,19 +21,21 @@ use crate::remote::Remote;
 use crate::secure::Secret;
 use crate::store::Part;
 use coord_api::{ClusterId, Error, ErrorKind, Result};
+use std::path::Path;
 use std::sync::Arc;
+
+/// Empty; there in the directory of a node that was invited.
+pub const JOINED: &str = "joined";
 
 /// Brings up whatever the directory says this node is.
 ///
 /// # Errors
 /// Those of [`crate::LocalStore::open`].
 pub async fn part(config: &LocalConfig) -> Result<Part> {
-    let pool = Pool::read(&config.dir).map_err(storage)?;
-    let elsewhere = |pool: &Pool| pool.masters.iter().any(|at| *at != config.address);
-    let has_store = Layout::new(&config.dir).store().exists();
-    let Some(pool) = pool.filter(|pool| !has_store || elsewhere(pool)) else {
+    let Some(pool) = pool(config)? else {
         return Ok(Part::Member(alone(config).await?));
     };
+    let has_store = Layout::new(&config.dir).store().exists();
     let node = if has_store { Some(master(config, &pool).await?) } else { None };
     let mut masters = pool.masters.clone();
     if let Some(door) = node.as_ref().and_then(|node| node.door()) {
@@ -47,6 +49,27 @@ pub async fn part(config: &LocalConfig) -> Result<Part> {
         remote.keep_serving(node);
     }
     Ok(Part::Client(remote))
+}
+
+/// Whether [`part`] will not depend on anybody else.
+///
+/// # Errors
+/// The directory cannot be read.
+pub fn is_alone(config: &LocalConfig) -> Result<bool> {
+    pool(config).map(|pool| pool.is_none())
+}
+
+/// Whether the node came into its store by an invitation.
+pub fn has_joined(dir: &Path) -> bool {
+    dir.join(JOINED).exists()
+}
+
+/// The pool, if it has masters elsewhere.
+fn pool(config: &LocalConfig) -> Result<Option<Pool>> {
+    let pool = Pool::read(&config.dir).map_err(storage)?;
+    let elsewhere = |pool: &Pool| pool.masters.iter().any(|at| *at != config.address);
+    let has_store = Layout::new(&config.dir).store().exists();
+    Ok(pool.filter(|pool| !has_store || elsewhere(pool)))
 }
 
 /// A founder's store, with a door if it is to listen.

@@ -58,8 +58,9 @@ struct Tender {
 
 impl Tender {
     async fn run(self) {
-        // The space must be there before it can be watched.
-        while self.note_self().await.is_err() {
+        // The space must be there before it can be watched; and a master or follower that has moved
+        // gets nothing to read before the others know.
+        while self.tell_address().await.is_err() || self.note_self().await.is_err() {
             tokio::time::sleep(RETRY).await;
         }
         let mut news = self.c.watch(Prefix::all(&own_space()), WatchOpts::default());
@@ -102,6 +103,16 @@ impl Tender {
         self.store.own_address().unwrap_or_else(|| self.store.config.address.clone())
     }
 
+    /// Tells the others where it is now, if it keeps data and they look elsewhere.
+    async fn tell_address(&self) -> Result<()> {
+        let Some(node) = self.store.node() else { return Ok(()) };
+        let id = node.identity.node;
+        match self.store.known().into_iter().find(|(known, ..)| *known == id) {
+            Some((.., votes)) => self.serve(votes).await,
+            None => Ok(()),
+        }
+    }
+
     /// Writes down under which address this node is, or will be, a master.
     async fn note_self(&self) -> Result<()> {
         self.c.ensure_space(&own_space(), SpaceKind::Persistent).await?;
@@ -126,8 +137,11 @@ impl Tender {
         let voters = self.store.voters();
         let current: Vec<&str> = voters.iter().map(|(_, member, _)| member.name.as_str()).collect();
         let target = crate::masters::masters(&names, &current, &[], &wish);
-        if target.iter().any(|name| name == self.name()) {
-            self.serve().await?;
+        let among = |names: &[String]| names.iter().any(|name| name == self.name());
+        if among(&target) {
+            self.serve(true).await?;
+        } else if among(&crate::masters::followers(&names, &target)) {
+            self.serve(false).await?;
         }
         self.retire(&target).await
     }
@@ -146,22 +160,28 @@ impl Tender {
         }
     }
 
-    /// Is a master, or becomes one; one that has moved says so.
-    async fn serve(&self) -> Result<()> {
+    /// Is a master, or becomes one, or follows; one that has moved says so.
+    async fn serve(&self, voter: bool) -> Result<()> {
         let node = self.own_node().await?;
         let Some(door) = node.door() else { return Ok(()) };
         let address = opening::address(&self.store.config, door);
         let member = Member { name: self.name().to_owned(), address };
         let id = node.identity.node;
         let known = self.store.known().into_iter().find(|(known, ..)| *known == id);
-        if known.is_some_and(|(_, is, votes)| is == member && votes) {
+        if known.as_ref().is_some_and(|(_, is, votes)| *is == member && *votes >= voter) {
             return Ok(());
         }
+        if let Some((_, was, _)) = known.filter(|(_, was, _)| was.name != member.name)
+            && let Ok(key) = own_key("node", &was.name)
+        {
+            // It has another name now; under the old one there is nobody.
+            self.c.txn(Txn::new().delete(&key)).await?;
+        }
         match &self.store.part {
-            Part::Member(node) => node.admit_member(id, member, true).await,
+            Part::Member(node) => node.admit_member(id, member, voter).await,
             Part::Client(remote) => {
                 let deadline = Instant::now() + Duration::from_secs(25);
-                let ask = |_| Ask::Admit { node: id, member: member.clone(), voter: true };
+                let ask = |_| Ask::Admit { node: id, member: member.clone(), voter };
                 match remote.shared().ask(deadline, true, ask).await? {
                     Answer::Changed(done) => done.map_err(Error::from),
                     _ => Err(Error::none(ErrorKind::Internal)),
@@ -180,7 +200,7 @@ impl Tender {
         let pool = Pool::read(&self.store.config.dir).map_err(crate::node::storage)?;
         let pool = pool.ok_or(ErrorKind::Corrupt)?;
         let node = opening::master(&self.store.config, &pool).await?;
-        tracing::info!(name = self.name(), "this node becomes a master of the store");
+        tracing::info!(name = self.name(), "this node keeps the data of the store from here on");
         remote.keep_serving(node.clone());
         Ok(node)
     }

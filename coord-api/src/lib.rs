@@ -15,6 +15,7 @@ mod feed;
 mod hub;
 mod late;
 pub mod mem;
+mod moving;
 mod names;
 mod recipes;
 mod session;
@@ -30,6 +31,7 @@ pub use error::{Effect, Error, ErrorKind, Retry};
 pub use feed::{Feed, FeedStream, Signal, feed};
 pub use hub::{Hub, Ticket, Wants};
 pub use late::late;
+pub use moving::Moving;
 pub use names::{Key, Prefix, Space, SpaceKind, escape, unescape};
 pub use recipes::{
     Election, Follow, Freshness, HolderLoss, Image, LeaderView, Leadership, Lock, LockGuard,

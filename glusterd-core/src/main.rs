@@ -4,7 +4,7 @@ use coord_api::{Backend, Coordinator, OpenOpts};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use glusterd_core::boot::{CoordinatorSettings, Settings};
-use glusterd_core::daemon;
+use glusterd_core::daemon::{self, BuiltIn, Opened};
 use glusterd_core::membership::Identity;
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -34,21 +34,25 @@ fn main() -> ExitCode {
 /// A start does not wait longer for a service on the network: the mirror serves meanwhile.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-fn open(
-    settings: Settings,
-    identity: Identity,
-) -> BoxFuture<'static, coord_api::Result<Arc<dyn Coordinator>>> {
+fn open(settings: Settings, identity: Identity) -> BoxFuture<'static, coord_api::Result<Opened>> {
     async move {
         let url = daemon::address(&settings.coordinator)?;
         let connect_timeout = Duration::from_secs(settings.coordinator.connect_timeout_s.into());
         let opts = OpenOpts { connect_timeout, ..OpenOpts::default() };
-        match url.split(':').next() {
-            _ if url == "local:" => {
-                let mut local =
-                    backend_local::LocalConfig::new(settings.workdir.join("coordination/local"));
-                local.name = identity.node.to_string();
-                Ok(backend_local::LocalStore::open(&local).await?.handle())
-            }
+        if url == "local:" {
+            let place = settings.workdir.join("coordination/local");
+            let local = backend_local::LocalConfig {
+                name: identity.node.to_string(),
+                listen: Some(daemon::store_listens(&settings)),
+                address: daemon::store_address(&settings).unwrap_or_default(),
+                open: opts,
+                ..backend_local::LocalConfig::new(place)
+            };
+            let seat = backend_local::Seat::open(local, PATIENCE).await?;
+            let coordinator = seat.handle();
+            return Ok(Opened { coordinator, own_store: Some(Arc::new(BuiltIn(seat))) });
+        }
+        let opened = match url.split(':').next() {
             Some("local") => backend_local::LocalBackend.open(&url, opts).await,
             #[cfg(feature = "etcd")]
             Some("etcd") => coord_api::late(backend_etcd::Etcd, url, opts, PATIENCE).await,
@@ -57,7 +61,8 @@ fn open(
             _ => Err(coord_api::Error::none(coord_api::ErrorKind::Unsupported(
                 "this glusterd is built without a backend for that URL",
             ))),
-        }
+        };
+        Ok(Opened { coordinator: opened?, own_store: None })
     }
     .boxed()
 }

@@ -54,6 +54,8 @@ pub struct Log {
 #[serde(deny_unknown_fields, default)]
 pub struct Coordinator {
     pub url: Option<String>,
+    pub listen: Option<String>,
+    pub address: Option<String>,
     pub tls_ca_file: Option<PathBuf>,
     pub tls_cert_file: Option<PathBuf>,
     pub tls_key_file: Option<PathBuf>,

@@ -26,6 +26,11 @@ use super::settings::{LogFormat, Settings};
 /// Targets that begin like this are the project's own.
 const OWN: &[&str] = &["glusterd", "coord_api", "backend_", "conformance"];
 
+/// A member that is away is worth a warning with every heartbeat to it.
+fn chatters(target: &str) -> bool {
+    target.starts_with("openraft")
+}
+
 /// Changes the log while the daemon runs; clones share it.
 #[derive(Clone, Debug)]
 pub struct LogControl {
@@ -98,7 +103,11 @@ impl GlusterLog {
             let error = level == LogLevel::Error && limit >= LogLevel::Critical as u8;
             error || level as u8 <= limit
         } else {
-            level as u8 + u8::from(level > LogLevel::Warning) <= limit
+            let later = match chatters(metadata.target()) {
+                true => 2,
+                false => u8::from(level > LogLevel::Warning),
+            };
+            level as u8 + later <= limit
         }
     }
 }
@@ -287,10 +296,12 @@ mod tests {
         let lines = logged(LogLevel::Info, |control| {
             tracing::info!(target: "h2::codec", "no");
             tracing::warn!(target: "h2::codec", "yes");
+            tracing::warn!(target: "openraft::replication", "no");
+            tracing::error!(target: "openraft::replication", "yes");
             control.set_level(LogLevel::Debug);
             tracing::info!(target: "h2::codec", "now");
         });
-        assert_eq!(lines, ["W 0-h2: yes", "I 0-h2: now"]);
+        assert_eq!(lines, ["W 0-h2: yes", "E 0-openraft: yes", "I 0-h2: now"]);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod args;
 mod cmd_history;
 mod coordinator_args;
+mod coordinator_settings;
 mod daemonise;
 mod directories;
 mod file_settings;
@@ -27,13 +28,13 @@ mod volfile;
 pub use args::{Args, Invocation, UsageError, XlatorOption, parse};
 pub use cmd_history::CmdHistory;
 pub use coordinator_args::CoordinatorCommand;
+pub use coordinator_settings::CoordinatorSettings;
 pub use lifecycle::{Lifecycle, Ready};
 pub use log_level::LogLevel;
 pub use log_line::stamp;
 pub use logging::LogControl;
 pub use secret::Secret;
 pub use settings::{
-    AddressFamily, CoordinatorSettings, LogFormat, LogTarget, Logger, Settings, SettingsError,
-    Valgrind,
+    AddressFamily, LogFormat, LogTarget, Logger, Settings, SettingsError, Valgrind,
 };
 pub use start::start;

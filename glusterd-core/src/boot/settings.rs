@@ -8,6 +8,7 @@
 use std::path::PathBuf;
 
 use super::args::Args;
+use super::coordinator_settings::CoordinatorSettings;
 use super::file_settings::{self, FileSettings};
 use super::log_level::LogLevel;
 use super::option_table::boolean;
@@ -58,20 +59,6 @@ pub struct Settings {
     pub secure_mgmt: Option<bool>,
     pub global_threading: bool,
     pub io_engine: Option<String>,
-}
-
-/// How to reach the coordination service. The URL holds no secret: one with `@` is refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CoordinatorSettings {
-    pub url: String,
-    pub tls_ca_file: Option<PathBuf>,
-    pub tls_cert_file: Option<PathBuf>,
-    pub tls_key_file: Option<PathBuf>,
-    pub user: Option<String>,
-    /// Read when connecting; its first line counts.
-    pub password_file: Option<PathBuf>,
-    pub session_ttl_s: u32,
-    pub connect_timeout_s: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,16 +162,7 @@ impl Default for Settings {
             allow_insecure: true,
             snap_brick_path: None,
             other_options: Vec::new(),
-            coordinator: CoordinatorSettings {
-                url: "local:".to_owned(),
-                tls_ca_file: None,
-                tls_cert_file: None,
-                tls_key_file: None,
-                user: None,
-                password_file: None,
-                session_ttl_s: 10,
-                connect_timeout_s: 5,
-            },
+            coordinator: CoordinatorSettings::default(),
             log_level: LogLevel::Info,
             log_target: LogTarget::Stderr,
             logger: Logger::File,
@@ -249,14 +227,7 @@ impl Draft {
         if let Some(text) = log.format {
             set.log_format = format(&text).map_err(wrong)?;
         }
-        put(&mut set.coordinator.url, coordinator.url);
-        put(&mut set.coordinator.session_ttl_s, coordinator.session_ttl_s);
-        put(&mut set.coordinator.connect_timeout_s, coordinator.connect_timeout_s);
-        set.coordinator.tls_ca_file = coordinator.tls_ca_file;
-        set.coordinator.tls_cert_file = coordinator.tls_cert_file;
-        set.coordinator.tls_key_file = coordinator.tls_key_file;
-        set.coordinator.user = coordinator.user;
-        set.coordinator.password_file = coordinator.password_file;
+        set.coordinator.file(coordinator);
         Ok(())
     }
 
@@ -298,30 +269,7 @@ fn finish(draft: Draft) -> Result<Settings, SettingsError> {
             settings.base_port, settings.max_port
         ));
     }
-    let coordinator = &settings.coordinator;
-    if coordinator.url.contains('@') {
-        return wrong(
-            "coordinator.url: a user and a password do not belong here, use coordinator.user and coordinator.password_file",
-        );
-    }
-    if !coordinator.url.contains(':') {
-        return wrong(&format!(
-            "coordinator.url: '{}' is not like local:, etcd://host:2379 or zk://host:2181",
-            coordinator.url
-        ));
-    }
-    if !(2..=3600).contains(&coordinator.session_ttl_s) {
-        return wrong("coordinator.session_ttl_s: from 2 to 3600 seconds");
-    }
-    if !(1..=3600).contains(&coordinator.connect_timeout_s) {
-        return wrong("coordinator.connect_timeout_s: from 1 to 3600 seconds");
-    }
-    if coordinator.tls_cert_file.is_some() != coordinator.tls_key_file.is_some() {
-        return wrong("coordinator.tls_cert_file and coordinator.tls_key_file go together");
-    }
-    if coordinator.user.is_some() != coordinator.password_file.is_some() {
-        return wrong("coordinator.user and coordinator.password_file go together");
-    }
+    settings.coordinator.check().map_err(SettingsError)?;
     Ok(settings)
 }
 
@@ -528,7 +476,15 @@ mod tests {
     #[test]
     fn the_sample_shows_the_defaults() {
         let sample = include_str!("../../../packaging/glusterd.toml");
-        let examples = ["bind_address", "address_family", "tls_", "user", "password_file"];
+        let examples = [
+            "bind_address",
+            "address_family",
+            "tls_",
+            "user",
+            "password_file",
+            "listen =",
+            "address =",
+        ];
         let lines = sample.lines().filter_map(|line| match line.strip_prefix('#') {
             Some(rest) if rest.starts_with(' ') || rest.is_empty() => None,
             Some(rest) if examples.iter().any(|example| rest.starts_with(example)) => None,

@@ -19,6 +19,7 @@ use super::args::{self, Args, Invocation, UsageError};
 use super::cmd_history::CmdHistory;
 use super::coordinator_args::CoordinatorCommand;
 use super::daemonise::{Side, daemonise};
+use super::fork;
 use super::lifecycle::{Lifecycle, Ready, Waiting};
 use super::settings::{self, LogTarget, Settings, Sources, TOML, VOLFILE};
 use super::signals::Signals;
@@ -90,6 +91,7 @@ fn prepare(words: &[OsString]) -> Result<Prepared, UsageError> {
             .map_err(|error| format!("pid file {}: {error}", path.display()))
             .map_err(failure(255))?;
     }
+    fork::keep_from_children();
     if settings.foreground {
         let ready = Ready::new(Waiting::Foreground(settings.pid_file.clone()));
         return Ok(Prepared::Daemon(Box::new(settings), ready));

@@ -88,7 +88,9 @@ impl Operation for Detach {
             // Alone again: nobody needs a name for this node.
             edits.push(Edit::DeletePeer(cx.view.me));
         }
-        Ok(Step::Commit(Commit { edits, ..Commit::default() }))
+        let may_go = cx.view.alive.contains(&node);
+        let then = vec![Ask::new(cx.view.me, Question::AwaitGone { node: node.0, may_go })];
+        Ok(Step::Commit(Commit { edits, then, ..Commit::default() }))
     }
 
     fn reply(&self, _: &Outcome<'_>, _: &mut Dict) -> Result<(), Refusal> {

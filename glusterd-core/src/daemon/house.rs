@@ -5,7 +5,7 @@
 
 use crate::boot::{self, Settings};
 use crate::host::{HookQueue, Host};
-use crate::membership::{self, Announced, Announcement, Identity};
+use crate::membership::{self, Announced, Announcement, Guest, Identity, OwnStore};
 use crate::mirror::Mirror;
 use crate::model::{OP_VERSION_MAX, VolumeName};
 use crate::ops::{Clients, Converger, Engine, LocalNode, Marks, PoolNodes, Post, Processes, Site};
@@ -43,6 +43,8 @@ pub struct Ground {
     pub lines: Arc<dyn Lines>,
     pub coordinator: Arc<dyn Coordinator>,
     pub identity: Identity,
+    /// The way into and out of the coordination service, if it is the daemons' own.
+    pub own_store: Option<Arc<dyn OwnStore>>,
 }
 
 /// The rooms behind the listeners.
@@ -73,7 +75,7 @@ impl House {
     /// # Errors
     /// The last known configuration cannot be looked at.
     pub async fn assemble(settings: &Settings, ground: Ground) -> anyhow::Result<House> {
-        let Ground { host, lines, coordinator, identity } = ground;
+        let Ground { host, lines, coordinator, identity, own_store } = ground;
         let mirror = Mirror::new(settings.workdir.clone(), settings.bind_address.clone());
         let loaded = {
             let mirror = mirror.clone();
@@ -103,6 +105,7 @@ impl House {
             clients: Arc::new(Connected(connections.clone())),
             marks: marks.clone(),
             bind_address: settings.bind_address.clone(),
+            own_store,
         });
         let announced = Arc::new(Announced::default());
         let post = Post::new(store.clone(), announced.clone());
@@ -135,11 +138,19 @@ impl House {
         })
     }
 
+    /// This node for those who would like to take it in.
+    pub fn guest(&self) -> Guest {
+        Guest { store: self.store.clone(), own: self.local.own_store.clone() }
+    }
+
     /// Is a member among others from here on: announced, answering questions, moving when it is
     /// moved. The task that is returned ends after `stop`, when the others have seen the node go.
     pub fn take_part(&self, ttl: Duration, stop: CancellationToken) -> JoinHandle<()> {
         let host = &self.local.host;
         tokio::spawn(membership::keep_pool(host.clone(), self.pool, self.store.place()));
+        if let Some(own) = &self.local.own_store {
+            tokio::spawn(membership::keep_home(self.store.clone(), own.clone(), self.pool));
+        }
         tokio::spawn(self.post.clone().run(self.local.clone()));
         let announcement = Announcement {
             store: self.store.clone(),

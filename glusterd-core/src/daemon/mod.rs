@@ -5,19 +5,22 @@
 
 mod address;
 mod house;
+mod own_store;
 mod relocate;
 mod volfile;
 
-pub use address::address;
+pub use address::{address, store_address, store_listens};
 pub use house::{Ground, House};
+pub use own_store::BuiltIn;
 pub use relocate::{OpenUrl, relocate};
 pub use volfile::volfile;
 
 use crate::boot::{self, CmdHistory, Lifecycle, Settings};
 use crate::host::{Dirs, Host, RealHost};
-use crate::membership::{self, Identity};
+use crate::membership::{self, Identity, OwnStore};
 use crate::serve::cli::{CliProgram, CommandLog};
 use crate::serve::handshake::Handshake;
+use crate::serve::join::Join;
 use crate::serve::listener::{Family, Plain};
 use crate::serve::portmap::Portmap;
 use crate::serve::statedump::{self, Online};
@@ -25,18 +28,22 @@ use crate::serve::{Limits, Listener, TcpEndpoint, tables};
 use crate::supervise::SocketLines;
 use anyhow::Context;
 use coord_api::Coordinator;
+use futures_util::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// The files of the first image are written in milliseconds.
 const FIRST_FILES: Duration = Duration::from_secs(2);
 
+/// The coordinator, and the way into and out of it if it is the daemons' own.
+#[derive(Debug)]
+pub struct Opened {
+    pub coordinator: Arc<dyn Coordinator>,
+    pub own_store: Option<Arc<dyn OwnStore>>,
+}
+
 /// Opens the coordinator that the settings name, for this node.
-pub type Open =
-    fn(
-        Settings,
-        Identity,
-    ) -> futures_util::future::BoxFuture<'static, coord_api::Result<Arc<dyn Coordinator>>>;
+pub type Open = fn(Settings, Identity) -> BoxFuture<'static, coord_api::Result<Opened>>;
 
 /// Runs the daemon until it is told to stop.
 ///
@@ -50,10 +57,11 @@ pub async fn run(settings: Settings, lifecycle: Lifecycle, open: Open) -> anyhow
     };
     let host: Arc<dyn Host> = Arc::new(RealHost::new(dirs));
     let identity = membership::load_or_create(&*host).await?;
-    let coordinator = open(settings.clone(), identity).await.context("the coordination service")?;
+    let opened = open(settings.clone(), identity).await.context("the coordination service")?;
+    let Opened { coordinator, own_store } = opened;
     tracing::info!(node = %identity.node, pool = %identity.pool.0, info = ?coordinator.info());
     let lines = Arc::new(SocketLines::default());
-    let ground = Ground { host: host.clone(), lines, coordinator, identity };
+    let ground = Ground { host: host.clone(), lines, coordinator, identity, own_store };
     let house = House::assemble(&settings, ground).await?;
     Daemon { settings, lifecycle, host, house }.serve().await
 }
@@ -72,11 +80,12 @@ impl Daemon {
         let cli = Arc::new(CliProgram::new(house.engine.clone(), log));
         let portmap = Arc::new(Portmap::new(house.ports.clone()));
         let handshake = Arc::new(Handshake::new(house.specs.clone()));
+        let join = Arc::new(Join::new(house.guest()));
         let unix = Listener::unix(&self.settings.sockfile).await?;
         let tcp = Listener::tcp(endpoint(&self.settings), Arc::new(Plain)).await?;
         let stop = self.lifecycle.stop.clone();
         let unix_table = Arc::new(tables::unix(cli.clone(), handshake.clone()));
-        let tcp_table = Arc::new(tables::tcp(cli, portmap, handshake));
+        let tcp_table = Arc::new(tables::tcp(cli, portmap, handshake, join));
         unix.serve(unix_table, house.connections.clone(), Limits::default(), stop.clone());
         tcp.serve(tcp_table, house.connections.clone(), Limits::default(), stop.clone());
 

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Between attempts to get a session; the coordinator paces its own reconnects.
 const RETRY: Duration = Duration::from_secs(1);
+const RETRY_LEAST: Duration = Duration::from_millis(20);
 
 /// The session under which this node is announced; `None` between two.
 pub type Announced = watch::Sender<Option<Arc<dyn Session>>>;
@@ -35,6 +36,8 @@ impl Announcement {
         let mut said = false;
         while !stop.is_cancelled() {
             let place = *places.borrow_and_update();
+            let mut health = self.store.coordinator().health();
+            health.mark_unchanged();
             let opts = SessionOpts { ttl: self.ttl, name: place.node.to_string() };
             match self.store.coordinator().session(opts).await {
                 Ok(session) => {
@@ -56,8 +59,13 @@ impl Announcement {
                 }
                 Err(error) => tracing::debug!(%error, "still no session"),
             }
+            let pause = async {
+                // Another store, or the same again, may be there at once.
+                tokio::time::sleep(RETRY_LEAST).await;
+                drop(tokio::time::timeout(RETRY, health.changed()).await);
+            };
             tokio::select! {
-                () = tokio::time::sleep(RETRY) => {}
+                () = pause => {}
                 () = stop.cancelled() => {}
             }
         }

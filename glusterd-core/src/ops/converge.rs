@@ -111,6 +111,10 @@ impl Converger {
             };
             started = true;
             self.write(last.as_deref(), &view).await;
+            if last.as_ref().is_some_and(|last| last.revision > view.revision) {
+                // Another store counts anew: what was reached in the old one says nothing.
+                self.progress.send_modify(|progress| progress.volumes.clear());
+            }
             self.progress.send_modify(|progress| progress.files = view.revision);
             for volume in changed {
                 self.bring_in_line(volume, view.clone());

@@ -11,6 +11,7 @@ use super::question::{Answer, CheckedBrick, HostFacts, Located, Question, Remote
 use crate::host::{
     HOOK_EVENTS, HookQueue, HookRun, Host, MarkBrick, Phase, PrepareBrick, StartBrick,
 };
+use crate::membership::OwnStore;
 use crate::model::{Brick, NodeId, Volume, VolumeName, errno};
 use crate::rpc::Dict;
 use crate::store::Store;
@@ -39,6 +40,8 @@ pub struct LocalNode {
     pub marks: Arc<Marks>,
     /// With a bind address only that one is this node, as for several daemons on one machine.
     pub bind_address: Option<String>,
+    /// The built-in store, if that is the coordination service.
+    pub own_store: Option<Arc<dyn OwnStore>>,
 }
 
 fn refused(text: impl Into<String>) -> Answer {
@@ -117,6 +120,9 @@ impl LocalNode {
             Question::Locate { hosts, paths } => self.locate(hosts, paths).await,
             Question::FindPeer { host } => self.find_peer(host).await,
             Question::AwaitPeer { node } => self.await_peer(NodeId(*node), until).await,
+            Question::AwaitGone { node, may_go } => {
+                self.await_gone(NodeId(*node), *may_go, until).await
+            }
             Question::Settle { revision, volumes, hooks } => {
                 self.settle_for(*revision, volumes, hooks.as_ref(), until).await
             }

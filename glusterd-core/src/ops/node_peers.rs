@@ -4,8 +4,9 @@
 
 use super::node::LocalNode;
 use super::question::{Answer, Candidate, Found};
-use crate::membership::{self, Registered};
+use crate::membership::{self, OwnStore, Registered, Stranger};
 use crate::model::{NodeId, errno};
+use crate::rpc::join::LookRsp;
 use crate::store::keys::{self, Holds};
 use crate::store::{Adoption, Pool, records};
 use coord_api::{Coordinator, CoordinatorExt, Key, ReadOpts, Version};
@@ -18,6 +19,9 @@ use tokio::time::Instant;
 pub const PORT: u16 = 24007;
 /// A node that was told that it moved is seen by then, or is not well.
 const ARRIVAL: Duration = Duration::from_secs(10);
+/// A node that was sent away has left the store by then.
+const DEPARTURE: Duration = Duration::from_secs(20);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 impl LocalNode {
     pub(super) async fn find_peer(&self, name: &str) -> Answer {
@@ -33,9 +37,17 @@ impl LocalNode {
             return Answer::Candidate(candidate);
         }
         candidate.my_address = self.address_towards(&addresses).await;
-        let coordinator = self.store.coordinator();
-        match look(coordinator, &addresses).await {
+        let looked = match &self.own_store {
+            None => look(self.store.coordinator(), &addresses).await,
+            Some(own) => self.look_or_invite(&**own, name, &addresses, &candidate).await,
+        };
+        match looked {
             Ok(found) => candidate.found = found,
+            Err(error) if self.store.away_for().is_none() => {
+                tracing::warn!(%error, name, "a node could not be brought here");
+                let text = format!("{name} cannot join the store of this pool: {error}");
+                return Answer::Refused { text, errno: errno::INTERNAL };
+            }
             Err(error) => {
                 tracing::warn!(%error, name, "a node could not be looked up");
                 let text = "The coordination service cannot be reached.".to_owned();
@@ -43,6 +55,70 @@ impl LocalNode {
             }
         }
         Answer::Candidate(candidate)
+    }
+
+    /// Finds the daemon in the store, or brings it there if it can come. One that cannot is told
+    /// of as far as it says why.
+    async fn look_or_invite(
+        &self,
+        own: &dyn OwnStore,
+        name: &str,
+        addresses: &[IpAddr],
+        candidate: &Candidate,
+    ) -> coord_api::Result<Vec<Found>> {
+        let coordinator = self.store.coordinator();
+        let here = own.members().await?;
+        let mut found = look(coordinator, addresses).await?;
+        // One that has gone may still be announced for a while.
+        found.retain(|found| here.contains(&found.node()));
+        let view = self.store.view();
+        let known = view.others().find(|peer| peer.hostnames.iter().any(|host| host == name));
+        let is_up = known.is_some_and(|peer| view.alive.contains(&peer.id));
+        let (Some(at), false, false) = (addresses.first(), is_up, !found.is_empty()) else {
+            return Ok(found);
+        };
+        let Some(stranger) = Stranger::meet((*at, PORT).into(), view.me).await? else {
+            return Ok(Vec::new());
+        };
+        let Some(node) = stranger.node() else { return Ok(Vec::new()) };
+        // A member that has lost its store may come back, and nobody else under its name.
+        if known.is_some_and(|peer| peer.id != node) {
+            return Ok(Vec::new());
+        }
+        let about = &stranger.about;
+        let fits = about.op_version_max >= view.op_version() && node != view.me;
+        if !stranger.is_free() || !fits {
+            let shown = about.invitable == 1 && about.ready == 1;
+            return Ok(shown.then(|| told(node, about)).into_iter().collect());
+        }
+        let Some(mine) = &candidate.my_address else { return Ok(Vec::new()) };
+        stranger.bring(own, view.me, mine, name).await?;
+        let until = Instant::now() + ARRIVAL;
+        loop {
+            let found = look(coordinator, addresses).await?;
+            if found.iter().any(|found| found.node() == node) || Instant::now() >= until {
+                return Ok(found);
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// A node that is up goes by itself; it is waited for, and taken out of the store if it stays.
+    pub(super) async fn await_gone(&self, node: NodeId, may_go: bool, until: Instant) -> Answer {
+        let Some(own) = &self.own_store else { return Answer::Done };
+        let until = until.min(Instant::now() + DEPARTURE);
+        while may_go && Instant::now() < until {
+            match own.members().await {
+                Ok(members) if !members.contains(&node) => return Answer::Done,
+                Ok(_) => {}
+                Err(error) => tracing::debug!(%error, "who is in the store is not known now"),
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        if let Err(error) = own.remove(node).await {
+            tracing::warn!(%node, %error, "a former member is still in the store of the pool");
+        }
+        Answer::Done
     }
 
     async fn is_bound_to(&self, name: &str, addresses: &[IpAddr]) -> bool {
@@ -70,6 +146,17 @@ impl LocalNode {
             tracing::warn!(%node, "a new member has not shown itself yet");
         }
         Answer::Done
+    }
+}
+
+/// What a daemon elsewhere says of itself, enough to refuse it.
+fn told(node: NodeId, about: &LookRsp) -> Found {
+    Found {
+        node: node.0,
+        op_version_max: about.op_version_max,
+        peers: about.peers as usize,
+        volumes: about.volumes as usize,
+        ..Found::default()
     }
 }
 

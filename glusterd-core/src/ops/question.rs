@@ -17,6 +17,8 @@ pub enum Question {
     FindPeer { host: String },
     /// Wait for a new member to show itself. Answer: `Done`, in any case.
     AwaitPeer { node: Uuid },
+    /// Wait for a former member to leave the store, or take it out. Answer: `Done`, in any case.
+    AwaitGone { node: Uuid, may_go: bool },
     /// Act on that revision for these volumes, with the hooks before and after.
     /// Answer: `Done`, or `Refused` with what failed.
     Settle { revision: u64, volumes: Vec<String>, hooks: Option<RemoteHooks> },
@@ -212,10 +214,14 @@ impl Question {
     /// Whether another node may ask it. What writes where it is told, or makes this node another
     /// one, is for its own administrator.
     pub fn may_travel(&self) -> bool {
-        use Question::{AwaitPeer, ChangeIdentity, FindPeer, WriteState};
+        use Question::{AwaitGone, AwaitPeer, ChangeIdentity, FindPeer, WriteState};
         !matches!(
             self,
-            WriteState { .. } | ChangeIdentity { .. } | FindPeer { .. } | AwaitPeer { .. }
+            WriteState { .. }
+                | ChangeIdentity { .. }
+                | FindPeer { .. }
+                | AwaitPeer { .. }
+                | AwaitGone { .. }
         )
     }
 
@@ -237,6 +243,7 @@ impl Question {
             | BlameEmpty { volume, .. } => volume,
             FindPeer { .. }
             | AwaitPeer { .. }
+            | AwaitGone { .. }
             | Settle { .. }
             | Locate { .. }
             | MarkBricks { .. }

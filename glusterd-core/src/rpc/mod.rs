@@ -19,6 +19,7 @@ pub mod dict;
 pub mod dump;
 pub mod handshake;
 pub mod header;
+pub mod join;
 pub mod link;
 pub mod portmap;
 pub mod record;

@@ -17,6 +17,7 @@ impl ProgramId {
     pub const HANDSHAKE: ProgramId = ProgramId { number: 14_398_633, version: 2 };
     pub const PORTMAP: ProgramId = ProgramId { number: 34_123_456, version: 1 };
     pub const CALLBACK: ProgramId = ProgramId { number: 52_743_234, version: 1 };
+    pub const JOIN: ProgramId = ProgramId { number: 24_009_062, version: 1 };
     pub const BRICK: ProgramId = ProgramId { number: 4_867_634, version: 2 };
 }
 

@@ -15,6 +15,7 @@ pub mod connection;
 pub mod dispatch;
 pub mod dump;
 pub mod handshake;
+pub mod join;
 pub mod listener;
 pub mod portmap;
 pub mod registry;

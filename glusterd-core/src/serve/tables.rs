@@ -1,7 +1,7 @@
 //! What each listener serves, under stock's names and in stock's order.
 //!
 //! The programs that only other stock daemons speak are not served: members of a pool talk through
-//! the coordinator.
+//! the coordinator, and one of their own brings a node to it.
 //!
 //! Facts: xlators/mgmt/glusterd/src/glusterd.c:78-92, glusterd-handler.c:6556-6586 (v10.3).
 
@@ -10,11 +10,16 @@ use crate::rpc::cli::CliProc;
 use crate::rpc::handshake::HandshakeProc;
 use std::sync::Arc;
 
-/// TCP: reading commands only, ports, volfiles.
-pub fn tcp(cli: Arc<dyn Program>, portmap: Arc<dyn Program>, handshake: Arc<dyn Program>) -> Table {
+/// TCP: reading commands only, ports, volfiles, and what other nodes have to say.
+pub fn tcp(
+    cli: Arc<dyn Program>,
+    portmap: Arc<dyn Program>,
+    handshake: Arc<dyn Program>,
+    join: Arc<dyn Program>,
+) -> Table {
     let procedures = CliProc::READ_ONLY.iter().map(|procedure| procedure.0).collect();
     let read_only = Narrowed { program: cli, name: "GlusterD svc cli read-only", procedures };
-    Table::new(vec![Arc::new(read_only), portmap, handshake])
+    Table::new(vec![Arc::new(read_only), portmap, handshake, join])
 }
 
 /// The unix socket: every command, and volfiles. Ports are asked for over TCP only.
@@ -71,14 +76,16 @@ mod tests {
     fn listeners_serve_what_stock_serves_there() {
         let cli = || Arc::new(Named(ProgramId::CLI, "GlusterD svc cli")) as Arc<dyn Program>;
         let portmap = Arc::new(Named(ProgramId::PORTMAP, "Gluster Portmap"));
+        let join = Arc::new(Named(ProgramId::JOIN, "Built-in store join"));
         let handshake =
             || Arc::new(Named(ProgramId::HANDSHAKE, "Gluster Handshake")) as Arc<dyn Program>;
         check(
-            &tcp(cli(), portmap, handshake()),
+            &tcp(cli(), portmap, handshake(), join),
             &[
                 ("GlusterD svc cli read-only", 1_238_463, 8),
                 ("Gluster Portmap", 34_123_456, 60),
                 ("Gluster Handshake", 14_398_633, 60),
+                ("Built-in store join", 24_009_062, 60),
             ],
         );
         check(

@@ -34,6 +34,8 @@ pub struct Sight {
     pub member: Option<Version>,
     /// Volumes whose record lacks sweeps that the view shows.
     pub behind: Arc<BTreeSet<VolumeName>>,
+    /// Whose image it is.
+    pub pool: Pool,
 }
 
 impl Image {
@@ -157,6 +159,7 @@ impl Image {
             view: Arc::new(view),
             versions: Arc::new(self.versions.clone()),
             member,
+            pool: self.pool,
         }
     }
 }

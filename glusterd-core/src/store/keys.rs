@@ -83,6 +83,14 @@ impl Pool {
         Prefix::new(&CONFIG, &format!("{}.", self.0)).expect("a uuid and a dot")
     }
 
+    pub fn volumes_prefix(self) -> Prefix {
+        Prefix::new(&CONFIG, &format!("{}.volume.", self.0)).expect("a uuid and a word")
+    }
+
+    pub fn peers_prefix(self) -> Prefix {
+        Prefix::new(&CONFIG, &format!("{}.peer.", self.0)).expect("a uuid and a word")
+    }
+
     pub fn alive_prefix(self) -> Prefix {
         Prefix::new(&ALIVE, &format!("{}.", self.0)).expect("a uuid and a dot")
     }

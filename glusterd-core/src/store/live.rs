@@ -8,10 +8,10 @@ use super::image::Sight;
 use super::keys::{Pool, RECEIPTS};
 use super::view::{Freshness, View};
 use crate::model::NodeId;
-use coord_api::{Coordinator, Effect, ErrorKind, Health, Receipts, Resolved, Revision};
+use coord_api::{ClusterId, Coordinator, Effect, ErrorKind, Health, Receipts, Resolved, Revision};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OnceCell, watch};
+use tokio::sync::{Mutex, watch};
 
 /// Why a change did not take effect, as far as the user can act on it.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +41,8 @@ pub struct Store {
     coordinator: Arc<dyn Coordinator>,
     sights: watch::Sender<Sight>,
     place: watch::Sender<Place>,
-    receipts: OnceCell<Receipts>,
+    /// Of the cluster they were opened in.
+    receipts: Mutex<Option<(ClusterId, Arc<Receipts>)>>,
 }
 
 /// Who this node is and where it belongs. The first changes by `system:: uuid reset`, the second
@@ -65,12 +66,13 @@ impl Store {
             versions: Arc::default(),
             member: None,
             behind: Arc::default(),
+            pool,
         };
         let store = Arc::new(Store {
             coordinator,
             sights: watch::Sender::new(first),
             place: watch::Sender::new(place),
-            receipts: OnceCell::new(),
+            receipts: Mutex::default(),
         });
         tokio::spawn(follow(store.clone()));
         store
@@ -170,13 +172,20 @@ impl Store {
         Err(CommitError::Refused(ErrorKind::Timeout.into()))
     }
 
-    /// Opened once per process; that also ends what an earlier process of this node left under way.
-    async fn receipts(&self) -> coord_api::Result<&Receipts> {
-        let open = || {
-            let owner = self.place.borrow().node.to_string();
-            let coordinator = self.coordinator.clone();
-            async move { Receipts::open(&coordinator, &RECEIPTS, &owner, RECEIPTS_MAX, FIND_OUT).await }
-        };
-        self.receipts.get_or_try_init(open).await
+    /// Opened once per process and cluster; that also ends what an earlier process of this node left
+    /// under way.
+    async fn receipts(&self) -> coord_api::Result<Arc<Receipts>> {
+        let mut receipts = self.receipts.lock().await;
+        if let Some((cluster, receipts)) = &*receipts
+            && *cluster == self.coordinator.info().cluster_id
+        {
+            return Ok(receipts.clone());
+        }
+        let owner = self.place.borrow().node.to_string();
+        let opened =
+            Receipts::open(&self.coordinator, &RECEIPTS, &owner, RECEIPTS_MAX, FIND_OUT).await?;
+        let opened = Arc::new(opened);
+        *receipts = Some((self.coordinator.info().cluster_id, opened.clone()));
+        Ok(opened)
     }
 }

@@ -9,6 +9,7 @@ mod compare;
 mod crash;
 mod motion;
 mod normal;
+mod pool;
 mod random;
 mod sandbox;
 mod service;

@@ -1,0 +1,243 @@
+//! A node's place: alone, into another's store by an invitation, back, and through restarts.
+
+use backend_local::{Baggage, LocalConfig, Seat, Timing};
+use bytes::Bytes;
+use coord_api::{
+    Coordinator, CoordinatorExt, ErrorKind, Health, Key, OpenOpts, Prefix, ReadOpts, Space,
+    SpaceKind, Txn, WatchEvent, WatchOpts,
+};
+use futures_util::StreamExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const SOON: Duration = Duration::from_secs(60);
+
+/// Each node has an address of the loopback, and all the same free port.
+fn config(dir: &Path, n: u8, port: u16) -> LocalConfig {
+    LocalConfig {
+        name: format!("n{n}"),
+        listen: Some(format!("127.1.2.{n}:{port}")),
+        address: format!("127.1.2.{n}:{port}"),
+        timing: Timing { heartbeat_ms: 100, election_ms: (600, 1200) },
+        lock_wait: SOON,
+        open: OpenOpts::default(),
+        ..LocalConfig::new(dir.join(format!("n{n}")))
+    }
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn space() -> Space {
+    Space::new("config").unwrap()
+}
+
+fn key(name: &str) -> Key {
+    Key::new(&space(), name).unwrap()
+}
+
+fn baggage(node: &str) -> Baggage {
+    let own = key(&format!("{node}.own"));
+    Baggage {
+        empty: vec![Prefix::new(&space(), &format!("{node}.volume")).unwrap()],
+        records: vec![(own, Bytes::from_static(b"kept"))],
+    }
+}
+
+async fn value(c: &Arc<dyn Coordinator>, name: &str) -> Option<Bytes> {
+    let deadline = Instant::now() + SOON;
+    loop {
+        match c.get(&key(name), ReadOpts::linearizable()).await {
+            Ok((entry, _)) => return entry.map(|entry| entry.value),
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn put(c: &Arc<dyn Coordinator>, name: &str) {
+    let deadline = Instant::now() + SOON;
+    while let Err(error) = c.txn(Txn::new().put(&key(name), "x")).await {
+        assert!(Instant::now() < deadline, "{error}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn members(seat: &Seat, count: usize) {
+    let deadline = Instant::now() + SOON;
+    loop {
+        let members = seat.members().await;
+        if members.as_ref().is_ok_and(|members| members.len() == count) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "not {count}: {members:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn masters(seat: &Seat, count: usize) {
+    let deadline = Instant::now() + SOON;
+    loop {
+        let members = seat.members().await;
+        let masters = |m: &Vec<backend_local::StoreMember>| m.iter().filter(|m| m.master).count();
+        if members.as_ref().is_ok_and(|members| masters(members) == count) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "not {count} masters: {members:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn opened(config: &LocalConfig) -> Arc<Seat> {
+    let seat = Seat::open(config.clone(), SOON).await.unwrap();
+    seat.handle().ensure_space(&space(), SpaceKind::Persistent).await.unwrap();
+    seat
+}
+
+async fn invited(host: &Seat, guest: &Arc<Seat>, n: u8) {
+    let deadline = Instant::now() + SOON;
+    loop {
+        let joined = match host.invite("127.1.2.1").await {
+            Ok(text) => guest.join(&text, "host", &baggage(&format!("n{n}"))).await,
+            Err(error) => Err(error),
+        };
+        match joined {
+            Ok(()) => return,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Asks again as long as a change of the leader comes between.
+async fn leaves(seat: &Seat, n: u8) {
+    let deadline = Instant::now() + SOON;
+    loop {
+        match seat.leave(&baggage(&format!("n{n}"))).await {
+            Ok(left) => return assert!(left, "it was not alone"),
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_life_in_a_pool_and_out_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let configs: Vec<_> = (1..=3).map(|n| config(dir.path(), n, port)).collect();
+    let mut seats = Vec::new();
+    for config in &configs {
+        seats.push(opened(config).await);
+    }
+    // Alone nobody listens.
+    assert!(std::net::TcpStream::connect(("127.1.2.1", port)).is_err());
+    let (one, two) = (seats[0].handle(), seats[1].handle());
+    put(&one, "shared").await;
+    put(&two, "n2.own").await;
+    let mut watch = two.watch(Prefix::all(&space()), WatchOpts::default());
+    while !matches!(watch.next().await.unwrap(), WatchEvent::Synced { .. }) {}
+
+    // Not if there is something to lose.
+    put(&two, "n2.volume").await;
+    let text = seats[0].invite("127.1.2.1").await.unwrap();
+    let refused = seats[1].join(&text, "127.1.2.2", &baggage("n2")).await.unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::PermissionDenied, "{refused}");
+    assert!(value(&two, "n2.volume").await.is_some(), "it is where it was");
+    two.txn(Txn::new().delete(&key("n2.volume"))).await.unwrap();
+
+    invited(&seats[0], &seats[1], 2).await;
+    assert!(seats[1].is_guest() && !seats[0].is_guest());
+    assert_eq!(value(&two, "shared").await.as_deref(), Some(&b"x"[..]));
+    assert_eq!(value(&one, "n2.own").await.as_deref(), Some(&b"kept"[..]));
+    // The stream says that it is elsewhere, and then what is there.
+    let mut lost = false;
+    loop {
+        match tokio::time::timeout(SOON, watch.next()).await.unwrap().unwrap() {
+            WatchEvent::Lost { .. } => lost = true,
+            WatchEvent::Snapshot { entries, .. }
+                if lost && entries.iter().any(|entry| entry.key == key("shared")) =>
+            {
+                break;
+            }
+            _ => {}
+        }
+    }
+    invited(&seats[1], &seats[2], 3).await;
+    masters(&seats[0], 3).await;
+    put(&seats[2].handle(), "from-three").await;
+    assert!(value(&one, "from-three").await.is_some());
+
+    // All off, and on again in another order: each waits behind its handle for the others.
+    for seat in seats.drain(..) {
+        seat.shut_down().await;
+    }
+    let third = Seat::open(configs[2].clone(), Duration::from_millis(50)).await.unwrap();
+    let mut health = third.handle().health();
+    let away = health.wait_for(|health| *health != Health::Ok);
+    drop(tokio::time::timeout(SOON, away).await.expect("it notices").unwrap());
+    let late = Txn::new().put(&key("a"), "x").within(Duration::from_millis(100));
+    assert!(third.handle().txn(late).await.is_err());
+    let first = opened(&configs[0]).await;
+    assert!(value(&third.handle(), "from-three").await.is_some());
+    let second = opened(&configs[1]).await;
+    masters(&first, 3).await;
+
+    // The founder goes, then another: what is left is the pool's.
+    leaves(&first, 1).await;
+    assert!(value(&first.handle(), "shared").await.is_none());
+    assert_eq!(value(&first.handle(), "n1.own").await.as_deref(), Some(&b"kept"[..]));
+    assert!(!first.leave(&baggage("n1")).await.unwrap(), "it is alone");
+    members(&second, 2).await;
+    masters(&second, 1).await;
+    leaves(&second, 2).await;
+    members(&third, 1).await;
+    masters(&third, 1).await;
+    put(&third.handle(), "alone").await;
+    assert!(value(&third.handle(), "shared").await.is_some());
+
+    // And back, once more.
+    invited(&third, &first, 1).await;
+    assert!(value(&first.handle(), "alone").await.is_some());
+    members(&third, 2).await;
+    // A dead one is taken out by the others.
+    invited(&third, &second, 2).await;
+    masters(&third, 3).await;
+    first.shut_down().await;
+    third.remove("n1").await.unwrap();
+    members(&third, 2).await;
+    put(&second.handle(), "end").await;
+    for seat in [second, third] {
+        seat.shut_down().await;
+    }
+}
+
+/// Of two nodes the second may be away, and has everything; the one that votes may leave it to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_second_of_two_follows() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let configs: Vec<_> = (1..=2).map(|n| config(dir.path(), n, port)).collect();
+    let (first, second) = (opened(&configs[0]).await, opened(&configs[1]).await);
+    invited(&first, &second, 2).await;
+    members(&first, 2).await;
+    masters(&first, 1).await;
+    put(&first.handle(), "both").await;
+    second.shut_down().await;
+    put(&first.handle(), "one").await;
+    first.shut_down().await;
+    let first = opened(&configs[0]).await;
+    put(&first.handle(), "one-again").await;
+    let second = opened(&configs[1]).await;
+    assert!(value(&second.handle(), "one-again").await.is_some());
+    leaves(&first, 1).await;
+    members(&second, 1).await;
+    masters(&second, 1).await;
+    assert!(value(&second.handle(), "one-again").await.is_some());
+    put(&second.handle(), "alone").await;
+    for seat in [first, second] {
+        seat.shut_down().await;
+    }
+}
