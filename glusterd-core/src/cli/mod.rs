@@ -15,6 +15,8 @@ mod graphs;
 mod heal;
 mod info;
 mod motion;
+#[cfg(test)]
+mod motion_tests;
 pub mod peers;
 mod probe;
 mod quota;

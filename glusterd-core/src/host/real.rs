@@ -220,10 +220,12 @@ impl Host for RealHost {
         let listed = folder.clone();
         for name in blocking(move || scripts(&listed)).await {
             let script = Command::new(format!("{folder}/{name}")).args(run.args.iter().cloned());
+            // Stock's words, for whoever waits for them in the log.
+            let said = format!("script: {} {}", script.program, script.args.join(" "));
             match process::run(&script, &self.env, SCRIPT_BOUND).await {
-                Ok(exit) if exit.is_success() => tracing::debug!(name, "hook script done"),
-                Ok(exit) => tracing::warn!(name, folder, ?exit, "hook script failed"),
-                Err(err) => tracing::warn!(name, folder, %err, "hook script cannot be run"),
+                Ok(exit) if exit.is_success() => tracing::info!("Ran {said}"),
+                Ok(exit) => tracing::error!(?exit, "Failed to execute {said}"),
+                Err(err) => tracing::error!(%err, "Failed to execute {said}"),
             }
         }
     }
