@@ -79,16 +79,20 @@ async fn alone(config: &LocalConfig) -> Result<Arc<Node>> {
     if config.listen.is_none() {
         return Ok(node);
     }
-    let pool = match Pool::read(&config.dir).map_err(storage)? {
+    let found = Pool::read(&config.dir).map_err(storage)?;
+    let is_new = found.is_none();
+    let pool = match found {
         Some(pool) => pool,
         None => {
             let secret = Secret::draw().map_err(storage)?;
-            let pool = Pool { cluster: node.identity.cluster, secret, masters: Vec::new() };
-            pool.write(&config.dir).map_err(storage)?;
-            pool
+            Pool { cluster: node.identity.cluster, secret, masters: Vec::new() }
         }
     };
     open_door(config, &node, &mesh, &pool).await?;
+    if is_new {
+        // Not before: a node whose port is taken stays alone.
+        pool.write(&config.dir).map_err(storage)?;
+    }
     Ok(node)
 }
 

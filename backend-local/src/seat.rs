@@ -80,7 +80,7 @@ impl Seat {
     ///
     /// # Errors
     /// Those of [`LocalStore::invite`] and of opening the door.
-    pub async fn invite(&self, host: &str) -> Result<String> {
+    pub async fn invite(self: &Arc<Self>, host: &str) -> Result<String> {
         let mut now = self.now.lock().await;
         let store = now.as_ref().ok_or_else(away)?;
         if matches!(&store.part, Part::Member(node) if node.door().is_none()) {
@@ -89,14 +89,16 @@ impl Seat {
             if let Some(store) = now.take() {
                 store.shut_down().await;
             }
-            let open = LocalStore::open(&self.listening()?).await;
-            let store = match &open {
-                Ok(store) => store.clone(),
-                Err(_) => LocalStore::open(&self.present()?).await?,
-            };
-            self.moving.occupy(store.handle()).await?;
-            *now = Some(store);
-            open?;
+            match LocalStore::open(&self.listening()?).await {
+                Ok(store) => {
+                    self.moving.occupy(store.handle()).await?;
+                    *now = Some(store);
+                }
+                Err(error) => {
+                    self.wait_behind()?;
+                    return Err(error);
+                }
+            }
         }
         let store = now.as_ref().ok_or_else(away)?;
         Ok(store.invite().await?.to_text())
@@ -139,7 +141,7 @@ impl Seat {
                 Ok(())
             }
             Err(error) => {
-                tokio::spawn(come_back(Arc::downgrade(self), self.present()?));
+                self.wait_behind()?;
                 Err(error)
             }
         }
@@ -149,7 +151,7 @@ impl Seat {
     ///
     /// # Errors
     /// Those of [`LocalStore::leave`]: it is where it was.
-    pub async fn leave(&self, with: &Baggage) -> Result<bool> {
+    pub async fn leave(self: &Arc<Self>, with: &Baggage) -> Result<bool> {
         let mut now = self.now.lock().await;
         let store = now.clone().ok_or_else(away)?;
         if !self.others(&store).await? {
@@ -166,11 +168,28 @@ impl Seat {
         }
         now.take();
         drop(store);
-        let store = LocalStore::open(&self.present()?).await?;
-        carry(&store, with).await?;
-        self.moving.occupy(store.handle()).await?;
-        *now = Some(store);
-        Ok(true)
+        let fresh = async {
+            let store = LocalStore::open(&self.present()?).await?;
+            carry(&store, with).await?;
+            Ok::<_, Error>(store)
+        };
+        match fresh.await {
+            Ok(store) => {
+                self.moving.occupy(store.handle()).await?;
+                *now = Some(store);
+                Ok(true)
+            }
+            Err(error) => {
+                self.wait_behind()?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Goes on opening what the directory holds, whatever that is by now.
+    fn wait_behind(self: &Arc<Self>) -> Result<()> {
+        tokio::spawn(come_back(Arc::downgrade(self), self.present()?));
+        Ok(())
     }
 
     /// Whether it came into its store by an invitation, and is not its founder.

@@ -96,7 +96,7 @@ async fn opened(config: &LocalConfig) -> Arc<Seat> {
     seat
 }
 
-async fn invited(host: &Seat, guest: &Arc<Seat>, n: u8) {
+async fn invited(host: &Arc<Seat>, guest: &Arc<Seat>, n: u8) {
     let deadline = Instant::now() + SOON;
     loop {
         let joined = match host.invite("127.1.2.1").await {
@@ -112,7 +112,7 @@ async fn invited(host: &Seat, guest: &Arc<Seat>, n: u8) {
 }
 
 /// Asks again as long as a change of the leader comes between.
-async fn leaves(seat: &Seat, n: u8) {
+async fn leaves(seat: &Arc<Seat>, n: u8) {
     let deadline = Instant::now() + SOON;
     loop {
         match seat.leave(&baggage(&format!("n{n}"))).await {
@@ -132,8 +132,11 @@ async fn a_life_in_a_pool_and_out_of_it() {
     for config in &configs {
         seats.push(opened(config).await);
     }
-    // Alone nobody listens.
-    assert!(std::net::TcpStream::connect(("127.1.2.1", port)).is_err());
+    // Alone nobody listens; a port that is taken is told, and the store is there all the same.
+    let taken = std::net::TcpListener::bind(("127.1.2.1", port)).unwrap();
+    seats[0].invite("127.1.2.1").await.unwrap_err();
+    drop(taken);
+    put(&seats[0].handle(), "alone-still").await;
     let (one, two) = (seats[0].handle(), seats[1].handle());
     put(&one, "shared").await;
     put(&two, "n2.own").await;
