@@ -1,5 +1,5 @@
 //! Brings this node in line with the cluster image: files first, then clients told, then processes;
-//! of bricks that join a running volume clients are told once they run.
+//! of subvolumes that join a running volume clients are told once they run.
 //!
 //! Takes no input but the image, so a restart, a missed event and a retry are one path. Volumes
 //! converge side by side; one volume's changes in order.
@@ -255,13 +255,16 @@ fn all_volumes(old: Option<&View>, new: &View) -> BTreeSet<VolumeName> {
     old.chain(new.volumes.keys()).cloned().collect()
 }
 
-/// Running volumes that get bricks on this node.
+/// Running volumes that grow by whole subvolumes with bricks on this node. Of a new copy clients are
+/// told at once: what they write without knowing it, it misses, and nobody would remember.
 fn joined(old: Option<&View>, new: &View) -> BTreeMap<VolumeName, u64> {
     let before = |volume: &Volume| old?.volumes.get(&volume.name).filter(|old| old.is_started());
     let grows = |volume: &&Arc<Volume>| {
         before(volume).is_some_and(|old| {
+            let more = volume.layout == old.layout && volume.bricks.len() > old.bricks.len();
             let mut bricks = volume.local_bricks(new.me);
-            bricks.any(|(_, brick)| old.bricks.iter().all(|b| b.reference() != brick.reference()))
+            more && bricks
+                .any(|(_, brick)| old.bricks.iter().all(|b| b.reference() != brick.reference()))
         })
     };
     new.started().filter(grows).map(|volume| (volume.name.clone(), new.revision)).collect()
