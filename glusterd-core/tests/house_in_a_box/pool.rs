@@ -25,7 +25,7 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 /// Far more than anything takes; a machine under load is slow.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 const TTL: Duration = Duration::from_secs(20);
 
 pub struct Pool {
