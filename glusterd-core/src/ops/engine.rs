@@ -26,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(110);
 
 /// An event takes milliseconds.
 const NEWER_BOUND: Duration = Duration::from_secs(5);
+/// Losing a leader and finding another one takes less, on every service.
+const ELECTION: Duration = Duration::from_secs(5);
 
 /// The nodes of the pool as the engine reaches them.
 #[async_trait]
@@ -134,9 +136,10 @@ impl Engine {
 
     async fn to_the_end(&self, op: &dyn Operation, run: &Run) -> Result<Finished, Refusal> {
         loop {
-            let sight = self.store.sight();
+            let mut sight = self.store.sight();
             if op.changes() && sight.view.freshness == Freshness::Stale {
-                return Err(unreachable(self.store.away_for()));
+                let back = self.current_again(run).await;
+                sight = back.ok_or_else(|| unreachable(self.store.away_for()))?;
             }
             refuse_without_quorum(op, &sight.view)?;
             let mut answers = Vec::new();
@@ -169,6 +172,14 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// A service that has just gone may be choosing another leader; one that is away longer is not
+    /// waited for.
+    async fn current_again(&self, run: &Run) -> Option<Sight> {
+        let left = ELECTION.checked_sub(self.store.away_for().unwrap_or_default())?;
+        let left = left.min(run.until.saturating_duration_since(Instant::now()));
+        self.store.wait_for(Revision(0), left).await
     }
 
     /// Rounds of questions up to a change, or `None` where nothing is to change.
