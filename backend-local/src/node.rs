@@ -162,6 +162,7 @@ impl Node {
             self.raft.runtime_config().tick(true);
         }
         if !alone {
+            self.feel(Some("no quorum yet"));
             self.spawn(first_contact(Arc::downgrade(&self)));
         }
         let node = Arc::downgrade(&self);
@@ -306,8 +307,9 @@ impl Drop for Node {
     }
 }
 
-/// How long a member that comes up waits for a quorum, and then pauses.
+/// How long a member that comes up waits for a quorum at a time, and the pause between.
 const CONTACT: Duration = Duration::from_millis(1500);
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// A member that comes up believes in the leader it had; only an answer shows that there is one.
 async fn first_contact(node: Weak<Node>) {
@@ -318,7 +320,7 @@ async fn first_contact(node: Weak<Node>) {
         }
         node.feel(Some("no quorum"));
         drop(node);
-        tokio::time::sleep(CONTACT).await;
+        tokio::time::sleep(PAUSE).await;
     }
 }
 

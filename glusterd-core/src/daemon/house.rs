@@ -202,7 +202,9 @@ async fn settle(store: &Arc<Store>, identity: Identity, on_disk: View) -> watch:
 
 /// Completes when the coordination service is out of reach for longer than a moment.
 async fn away(mut health: watch::Receiver<Health>) {
-    let is_away = |health: &Health| matches!(health, Health::Unreachable { .. });
+    // A master of the built-in store that finds no quorum is degraded.
+    let is_away =
+        |health: &Health| matches!(health, Health::Unreachable { .. } | Health::Degraded { .. });
     loop {
         if health.wait_for(is_away).await.is_err() {
             return;
