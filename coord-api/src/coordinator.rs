@@ -83,6 +83,20 @@ pub struct Info {
     pub caps: Caps,
 }
 
+impl Info {
+    /// Of a service that has not answered: nothing is known but what it is called, and the contract.
+    pub fn unknown(backend: &'static str) -> Info {
+        Info {
+            backend,
+            cluster_id: ClusterId([0; 16]),
+            server_version: String::new(),
+            members: Vec::new(),
+            limits: Limits::CONTRACT,
+            caps: Caps::default(),
+        }
+    }
+}
+
 /// One server of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {

@@ -5,7 +5,7 @@
 //! begin then. Waiting is here and nowhere else; what comes after is the backend's own handle.
 
 use crate::backend::{Backend, OpenOpts};
-use crate::coordinator::{Caps, ClusterId, Coordinator, Health, Info, Limits};
+use crate::coordinator::{Coordinator, Health, Info};
 use crate::entry::{ReadOpts, Snapshot};
 use crate::error::{Error, ErrorKind, Retry};
 use crate::names::{Key, Prefix, Space, SpaceKind};
@@ -137,14 +137,7 @@ impl Coordinator for Late {
     fn info(&self) -> Info {
         match self.inner() {
             Ok(inner) => inner.info(),
-            Err(_) => Info {
-                backend: self.scheme,
-                cluster_id: ClusterId([0; 16]),
-                server_version: String::new(),
-                members: Vec::new(),
-                limits: Limits::CONTRACT,
-                caps: Caps::default(),
-            },
+            Err(_) => Info::unknown(self.scheme),
         }
     }
 

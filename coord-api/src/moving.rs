@@ -8,7 +8,7 @@
 //! Revisions and versions of two clusters have nothing to do with each other: whoever keeps one
 //! compares [`Info::cluster_id`] too.
 
-use crate::coordinator::{Caps, ClusterId, Coordinator, Health, Info, Limits};
+use crate::coordinator::{Coordinator, Health, Info};
 use crate::entry::{ReadOpts, Snapshot};
 use crate::error::{Error, ErrorKind};
 use crate::names::{Key, Prefix, Space, SpaceKind};
@@ -166,14 +166,7 @@ impl Coordinator for Moving {
     fn info(&self) -> Info {
         match self.now() {
             Ok(inner) => inner.info(),
-            Err(_) => Info {
-                backend: self.scheme,
-                cluster_id: ClusterId([0; 16]),
-                server_version: String::new(),
-                members: Vec::new(),
-                limits: Limits::CONTRACT,
-                caps: Caps::default(),
-            },
+            Err(_) => Info::unknown(self.scheme),
         }
     }
 
