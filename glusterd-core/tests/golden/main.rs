@@ -14,13 +14,15 @@ use glusterd_core::options::refresh_op_versions;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-/// Rows of the table in docs/differences.md: record, file; `*` stands for any text.
+/// Rows of the table of recordings in docs/differences.md: record, file; `*` stands for any text.
+/// The table of commands, with a column more, is the random comparison's.
 fn allowed() -> Vec<(String, String)> {
     let text = fs::read_to_string(root().join("../docs/differences.md")).unwrap();
     let rows = text.lines().filter_map(|line| {
-        let mut cells =
-            line.strip_prefix("| `")?.split('|').map(|cell| cell.trim().trim_matches('`'));
-        Some((cells.next()?.to_owned(), cells.next()?.to_owned()))
+        let cells: Vec<&str> = line.strip_prefix("| `")?.split(" | ").collect();
+        let [record, file, _, _] = cells.as_slice() else { return None };
+        let bare = |cell: &str| cell.trim().trim_matches('`').to_owned();
+        Some((bare(record), bare(file)))
     });
     rows.collect()
 }

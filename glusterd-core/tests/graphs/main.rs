@@ -2,6 +2,7 @@
 //! own programs say to them.
 
 mod effects;
+mod pictures;
 mod sample;
 mod stock;
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// Whose daemon is `glusterd` in the sandbox.
@@ -104,12 +104,7 @@ impl Sandbox {
 
     /// Runs a script in bash; `glusterd` is the daemon of the sandbox's kind.
     pub fn sh(&self, script: &str) -> Done {
-        let output = self.command(script).output().unwrap();
-        Done {
-            exit: output.status.code().unwrap_or(-1),
-            out: String::from_utf8_lossy(&output.stdout).into_owned(),
-            err: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        done(self.command(script).output().unwrap())
     }
 
     /// Starts a script and leaves it running.
@@ -117,9 +112,17 @@ impl Sandbox {
         self.command(script).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     }
 
+    /// Runs a program with just these words; no shell reads them.
+    pub fn exec(&self, words: &[&str]) -> Done {
+        done(self.program(words).output().unwrap())
+    }
+
     fn command(&self, script: &str) -> Command {
-        let ours =
-            Path::new(env!("CARGO_BIN_EXE_glusterd")).parent().unwrap().display().to_string();
+        self.program(&["bash", "-c", script])
+    }
+
+    fn program(&self, words: &[&str]) -> Command {
+        let ours = our_folder();
         let stock = "/usr/sbin:/usr/bin:/sbin:/bin";
         let path =
             if self.kind == Kind::Ours { format!("{ours}:{stock}") } else { stock.to_owned() };
@@ -135,7 +138,7 @@ impl Sandbox {
                 "--",
             ])
             .args(["timeout", "--kill-after=2", &COMMAND_TIMEOUT_S.to_string()])
-            .args(["bash", "-c", script])
+            .args(words)
             .env_clear()
             .envs([("PATH", path.as_str()), ("TZ", "UTC"), ("HOME", "/root"), ("LC_ALL", "C")])
             .current_dir("/")
@@ -201,6 +204,21 @@ impl Drop for Sandbox {
         let init = nix::unistd::Pid::from_raw(self.init.cast_signed());
         let _ = nix::sys::signal::kill(init, nix::sys::signal::Signal::SIGKILL);
         let _ = self.outer.wait();
+    }
+}
+
+/// Where our daemon lies: the one this test was built with, or another build's, say a release's.
+fn our_folder() -> String {
+    std::env::var("GLUSTERD_BIN_DIR").unwrap_or_else(|_| {
+        Path::new(env!("CARGO_BIN_EXE_glusterd")).parent().unwrap().display().to_string()
+    })
+}
+
+fn done(output: Output) -> Done {
+    Done {
+        exit: output.status.code().unwrap_or(-1),
+        out: String::from_utf8_lossy(&output.stdout).into_owned(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
 }
 

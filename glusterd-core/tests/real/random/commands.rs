@@ -49,37 +49,26 @@ const SHAPES: [(&str, usize); 8] = [
     ("disperse 3 redundancy 1 ", 3),
 ];
 
-/// Options that are left out: docs/differences.md has them, they reach beyond the volume, or keep a
-/// brick from starting, on stock as well.
+/// Options that are left out, each for what it would do to the comparison.
 const LEFT_OUT: &[&str] = &[
-    "cluster.brick-multiplex",
-    "cluster.enable-shared-storage",
-    "cluster.max-op-version",
-    "cluster.op-version",
-    "cluster.read-subvolume",
-    "client.tcp-window-size",
-    "config.global-threading",
-    "config.transport",
-    "features.cloudsync",
-    "features.sdfs",
-    "network.compression",
-    "network.tcp-window-size",
-    "server.tcp-window-size",
-    "storage.linux-aio",
-    "storage.linux-io_uring",
-    "transport.address-family",
+    // Makes a daemon's own mounts and bricks fail at random, and with them quota and heal commands.
+    "debug.error-gen",
 ];
 
 fn is_left_out(opt: &Opt) -> bool {
-    let transport = ["ssl", "keepalive", "user-timeout", "own-thread"];
     LEFT_OUT.contains(&opt.key)
-        || transport.iter().any(|word| opt.key.contains(word))
-        || opt.key.starts_with("debug.")
 }
+
+/// Op-versions of releases that pools were made with.
+const OP_VERSIONS: &[u32] = &[30_712, 31_302, 40_100, 50_400, 60_000, 70_200, 80_000, 90_000];
 
 /// Begins with a volume, or most commands would only say that there is none.
 pub fn sequence(dice: &mut Dice, length: u64) -> Vec<String> {
-    let mut lines = vec![create(dice, "alpha")];
+    let mut lines = Vec::new();
+    if dice.chance(25) {
+        lines.push(format!("@opversion {}", dice.pick(OP_VERSIONS)));
+    }
+    lines.push(create(dice, "alpha"));
     if dice.chance(70) {
         lines.push("volume start alpha".to_owned());
     }
@@ -107,16 +96,21 @@ fn command(dice: &mut Dice) -> String {
         80..84 => pool_option(dice),
         84..88 => bitrot(dice, volume),
         88..92 => quota(dice, volume),
-        92..94 => format!("volume info {volume}"),
-        94..96 => dice.pick(&["volume list", "volume info", "pool list"]).to_owned(),
+        92 => format!("volume info {volume}"),
+        93 => dice.pick(&["volume list", "volume info", "pool list"]).to_owned(),
+        94..96 => service(dice, volume),
         96 => {
             let group = dice.pick(&["metadata-cache", "virt", "nl-cache", "nosuch"]);
             format!("volume set {volume} group {group}")
         }
+        97 if dice.chance(50) => {
+            let version = dice.pick(&[30_600, 30_706, 30_800, 40_000, 70_200]);
+            format!("@guest {} {version}", dice.pick(&["alpha", "beta"]))
+        }
         97 => format!("volume barrier {volume} {}", dice.pick(&["enable", "disable"])),
         _ => bricks(dice, volume),
     };
-    if dice.chance(12) { format!("{line} --xml") } else { line }
+    if dice.chance(12) && !line.starts_with('@') { format!("{line} --xml") } else { line }
 }
 
 fn create(dice: &mut Dice, volume: &str) -> String {
@@ -127,6 +121,25 @@ fn create(dice: &mut Dice, volume: &str) -> String {
         (1..=bricks).map(|number| format!("node1:/srv/b/{volume}-{set}{number}")).collect();
     let force = if bricks.len() > 1 || dice.chance(30) { " force" } else { "" };
     format!("volume create {volume} {words}{}{force}", bricks.join(" "))
+}
+
+/// What switches options by a command of its own.
+fn service(dice: &mut Dice, volume: &str) -> String {
+    match dice.pick(&[
+        "heal enable",
+        "heal disable",
+        "heal granular-entry-heal enable",
+        "heal granular-entry-heal disable",
+        "profile start",
+        "profile stop",
+        "inode-quota enable",
+    ]) {
+        words if words.starts_with("inode") => format!("volume inode-quota {volume} enable"),
+        words => {
+            let (command, rest) = words.split_once(' ').expect("two words");
+            format!("volume {command} {volume} {rest}")
+        }
+    }
 }
 
 /// The set of bricks changes. What migrates data takes seconds and is in tests of its own.
@@ -186,9 +199,15 @@ fn pool_option(dice: &mut Dice) -> String {
     let pool: Vec<&Opt> =
         TABLE.iter().filter(|opt| opt.scope == Scope::Pool && !is_left_out(opt)).collect();
     let opt = dice.pick(&pool);
-    match dice.below(4) {
+    match dice.below(8) {
         0 => format!("volume get all {}", opt.key),
-        1 => format!("volume reset all {}", opt.key),
+        1 => "volume get all all".to_owned(),
+        2 => format!("volume reset all {}", opt.key),
+        3 => {
+            let version = dice.pick(OP_VERSIONS) + dice.pick(&[0, 0, 1]);
+            let version = dice.pick(&[version, version, 100_000, 100_001]);
+            format!("volume set all cluster.op-version {version}")
+        }
         _ => format!("volume set all {} {}", opt.key, value(dice, opt)),
     }
 }
@@ -227,8 +246,36 @@ fn quota(dice: &mut Dice, volume: &str) -> String {
     format!("volume quota {volume} {words}")
 }
 
+/// Values of options whose declarations do not tell them.
+const WORDS: &[(&str, &[&str])] = &[
+    ("cluster.enable-shared-storage", &["enable", "disable", "on"]),
+    ("client.keepalive-count", NUMBERS),
+    ("client.keepalive-interval", NUMBERS),
+    ("client.keepalive-time", NUMBERS),
+    ("client.own-thread", SWITCH),
+    ("client.ssl", SWITCH),
+    ("client.tcp-user-timeout", NUMBERS),
+    ("config.transport", &["tcp", "rdma", "tcp,rdma", "udp"]),
+    ("debug.delay-gen", &["posix", "client", "off", "text"]),
+    ("debug.trace", &["posix", "client", "io-stats", "off", "text"]),
+    ("server.keepalive-count", NUMBERS),
+    ("server.keepalive-interval", NUMBERS),
+    ("server.keepalive-time", NUMBERS),
+    ("server.own-thread", SWITCH),
+    ("server.ssl", SWITCH),
+    ("server.tcp-user-timeout", NUMBERS),
+    ("transport.address-family", &["inet", "inet6", "inet", "unix"]),
+    ("transport.keepalive", SWITCH),
+];
+/// Of options that the transport judges; docs/differences.md has the word among them.
+const NUMBERS: &[&str] = &["1", "5", "42", "text"];
+const SWITCH: &[&str] = &["on", "off", "off", "text"];
+
 /// Mostly legal, sometimes at a bound, sometimes beyond.
 fn value(dice: &mut Dice, opt: &Opt) -> String {
+    if let Some((_, words)) = WORDS.iter().find(|(key, _)| *key == opt.key) {
+        return dice.pick(words).to_owned();
+    }
     let Some(declared) = &opt.declared else {
         return dice.pick(&["on", "off", "1", "60", "enable", "some-text"]).to_owned();
     };
