@@ -95,7 +95,8 @@ impl Converger {
         mut settled: watch::Receiver<bool>,
     ) {
         let mut sights = self.store.subscribe();
-        let mut last = first;
+        let mut last = first.clone();
+        let mut written = first;
         let mut started = false;
         loop {
             let mut view = sights.borrow_and_update().view.clone();
@@ -110,12 +111,15 @@ impl Converger {
                 (old, _) => all_volumes(old.as_deref(), &view),
             };
             started = true;
-            self.write(last.as_deref(), &view).await;
+            self.write(written.as_deref(), &view).await;
             if last.as_ref().is_some_and(|last| last.revision > view.revision) {
                 // Another store counts anew: what was reached in the old one says nothing.
                 self.progress.send_modify(|progress| progress.volumes.clear());
             }
-            self.progress.send_modify(|progress| progress.files = view.revision);
+            if view.freshness == Freshness::Current {
+                self.progress.send_modify(|progress| progress.files = view.revision);
+            }
+            written = on_disk(written, &view);
             for volume in changed {
                 self.bring_in_line(volume, view.clone());
             }
@@ -250,6 +254,15 @@ impl Converger {
     }
 }
 
+/// What the files say after `seen`. A stale image is not written, and the next current one may share
+/// its records: a change and the loss of the service, seen as one, would never reach the disk.
+fn on_disk(before: Option<Arc<View>>, seen: &Arc<View>) -> Option<Arc<View>> {
+    match seen.freshness {
+        Freshness::Current => Some(seen.clone()),
+        Freshness::Stale => before,
+    }
+}
+
 fn all_volumes(old: Option<&View>, new: &View) -> BTreeSet<VolumeName> {
     let old = old.into_iter().flat_map(|view| view.volumes.keys());
     old.chain(new.volumes.keys()).cloned().collect()
@@ -286,4 +299,37 @@ fn changed_volumes(old: &View, new: &View) -> BTreeSet<VolumeName> {
     };
     let both = old.volumes.keys().chain(new.volumes.keys());
     both.filter(differs).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::supervise::sample::{view, volume};
+
+    fn seen(freshness: Freshness, volume: &Arc<Volume>) -> Arc<View> {
+        let mut seen = view(vec![]);
+        seen.freshness = freshness;
+        seen.volumes.insert(volume.name.clone(), volume.clone());
+        Arc::new(seen)
+    }
+
+    /// The change and the loss of the service came as one image; the next one is current again.
+    #[test]
+    fn a_change_seen_first_when_stale_reaches_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let mirror = Mirror::new(folder.path(), None);
+        let old = Arc::new(volume("v", &["/b"]));
+        let new = Arc::new(Volume { version: 7, ..(*old).clone() });
+        let mut written = None;
+        for image in [
+            seen(Freshness::Current, &old),
+            seen(Freshness::Stale, &new),
+            seen(Freshness::Current, &new),
+        ] {
+            mirror.apply(written.as_deref(), &image, &Observed::default());
+            written = on_disk(written, &image);
+        }
+        let info = std::fs::read_to_string(folder.path().join("vols/v/info")).unwrap();
+        assert!(info.lines().any(|line| line == "version=7"), "{info}");
+    }
 }
