@@ -72,7 +72,7 @@ pub fn place_bricks(cx: &Cx<'_>, wanted: Wanted<'_>) -> Result<BrickPlan, Refusa
         check_lengths(wanted.volume, brick)?;
         nodes.push(node_of(cx.view, &facts, brick)?);
     }
-    let Some(places) = real_paths(cx, wanted.bricks, &nodes) else {
+    let Some(places) = real_paths(cx, wanted.bricks, &nodes)? else {
         return Ok(BrickPlan::Ask(locate_paths(wanted.bricks, &nodes)));
     };
     check_overlap(cx.view, &wanted, &nodes, &places)?;
@@ -205,22 +205,27 @@ fn locate_paths(bricks: &[BrickSpec], nodes: &[NodeId]) -> Vec<Ask> {
 }
 
 /// Canonical path of each brick; `None` before all nodes were asked.
-fn real_paths(cx: &Cx<'_>, bricks: &[BrickSpec], nodes: &[NodeId]) -> Option<Vec<String>> {
+fn real_paths(
+    cx: &Cx<'_>,
+    bricks: &[BrickSpec],
+    nodes: &[NodeId],
+) -> Result<Option<Vec<String>>, Refusal> {
     let mut places = vec![String::new(); bricks.len()];
     for (node, group) in by_node(bricks, nodes) {
-        let located = cx.answers.iter().find_map(|a| match (&a.question, &a.answer) {
-            (Question::Locate { paths, .. }, Answer::Located(located))
-                if a.node == node && !paths.is_empty() =>
-            {
-                Some(located)
+        let about = |question: &Question| matches!(question, Question::Locate { paths, .. } if !paths.is_empty());
+        let answered = cx.answers.iter().find(|a| a.node == node && about(&a.question));
+        match answered.map(|a| &a.answer) {
+            None => return Ok(None),
+            Some(Answer::Located(located)) => {
+                for ((i, _), path) in group.iter().zip(&located.paths) {
+                    places[*i] = path.clone();
+                }
             }
-            _ => None,
-        })?;
-        for ((i, _), path) in group.iter().zip(&located.paths) {
-            places[*i] = path.clone();
+            // Asked once: a node that has gone would be silent again.
+            Some(answer) => return Err(staging_failed(cx.view, node, answer)),
         }
     }
-    Some(places)
+    Ok(Some(places))
 }
 
 /// No brick may contain, equal or lie inside another one of its node.
@@ -308,6 +313,34 @@ pub fn staging_failed(view: &View, node: NodeId, answer: &Answer) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Peer, PeerState};
+    use crate::ops::{Answered, Site};
+    use uuid::Uuid;
+
+    /// A node that goes between two questions is named, and not asked again.
+    #[test]
+    fn a_node_that_goes_while_it_is_asked() {
+        let (me, gone) = (NodeId::fresh(), NodeId::fresh());
+        let mut view = View::alone(me);
+        let peer = Peer { id: gone, hostnames: vec!["h2".into()], state: PeerState::Befriended };
+        view.peers.insert(gone, peer);
+        let question = Question::Locate { hosts: vec![], paths: vec!["/b".into()] };
+        let answer = Answer::Silent("Node h2 is not connected any more".into());
+        let answers = [Answered { node: gone, question, answer }];
+        let site = Site {
+            workdir: "/w".into(),
+            rundir: "/r".into(),
+            logdir: "/l".into(),
+            bind_address: None,
+            address_family: None,
+            base_port: 49152,
+        };
+        let fresh = [Uuid::nil(); 4];
+        let cx = Cx { view: &view, site: &site, answers: &answers, fresh: &fresh };
+        let bricks = [BrickSpec { host: "h2".into(), path: "/b".into() }];
+        let no = real_paths(&cx, &bricks, &[gone]).unwrap_err();
+        assert_eq!(no.text, "Staging failed on h2. Error: Node h2 is not connected any more");
+    }
 
     #[test]
     fn lengths() {
