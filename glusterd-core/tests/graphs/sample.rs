@@ -71,9 +71,12 @@ pub fn volume(layout: Layout, subvolumes: usize) -> Volume {
     volume
 }
 
-/// Options that no translator declares, but that one or the socket below it reads.
+/// Options whose declaration does not tell what a translator, or the socket below it, takes.
 const UNDECLARED: &[(&str, &[&str])] = &[
     ("client.own-thread", &["on"]),
+    // Set by `volume bitrot` alone, which takes these.
+    ("features.scrub-freq", &["daily", "biweekly", "hourly"]),
+    ("features.scrub-throttle", &["lazy", "aggressive", "normal"]),
     ("server.own-thread", &["on"]),
     ("transport.address-family", &["inet6", "inet"]),
     ("transport.keepalive", &["off", "on"]),
