@@ -3,6 +3,7 @@
 //! For tests of everything above this room. Nothing here may look at the real machine; chance
 //! comes from the seed alone.
 
+mod faults;
 mod made_up;
 
 use super::brick_dir::{check, check_start, check_volume_id, mark, mount_dir, mount_root, unmark};
@@ -12,24 +13,14 @@ use super::{
     Process, ProcessRef, Signal, StartBrick, VolumeIdCheck,
 };
 use async_trait::async_trait;
-use made_up::{absent, address_of, next};
+pub use faults::Faults;
+use made_up::{absent, address_of, brick_port, next};
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::Duration;
 use tokio::sync::watch;
 use uuid::Uuid;
-
-/// What goes wrong, and how often.
-#[derive(Clone, Debug, Default)]
-pub struct Faults {
-    /// Exit codes of the next launches; 0 lets one pass. Afterwards the percentage decides.
-    pub next_exits: VecDeque<i32>,
-    /// Launches out of a hundred that fail with code 1.
-    pub launch_fails_percent: u64,
-    /// Processes do not end on TERM.
-    pub ignores_term: bool,
-}
 
 #[derive(Debug, Default)]
 struct State {
@@ -54,6 +45,8 @@ pub struct FakeHost {
     state: Mutex<State>,
     /// Counts changes of the process table.
     changed: watch::Sender<u64>,
+    /// Whether programs wait before they start.
+    held: watch::Sender<bool>,
 }
 
 impl FakeHost {
@@ -68,6 +61,7 @@ impl FakeHost {
             fs,
             state: Mutex::new(state),
             changed: watch::Sender::new(0),
+            held: watch::Sender::new(false),
         }
     }
 
@@ -98,6 +92,11 @@ impl FakeHost {
     /// Ends a process as `kill -9` from outside would: its pid file stays.
     pub fn kill(&self, pid: i32) {
         self.end(pid);
+    }
+
+    /// While held, programs that somebody waits for do not start.
+    pub fn hold(&self, held: bool) {
+        self.held.send_replace(held);
     }
 
     /// Every program started so far, waited for or not.
@@ -169,10 +168,6 @@ impl FakeHost {
         let state = self.state.lock();
         state.processes.get(&target.pid).is_some_and(|process| process.has(&target.marker))
     }
-}
-
-fn brick_port(process: &Process) -> Option<u16> {
-    process.option("--brick-port")?.parse().ok()
 }
 
 #[async_trait]
@@ -273,6 +268,8 @@ impl Host for FakeHost {
 
     async fn run(&self, command: &Command, _bound: Duration) -> io::Result<Exit> {
         tokio::task::yield_now().await;
+        let mut held = self.held.subscribe();
+        let _the_gate_lives_as_long_as_we = held.wait_for(|held| !held).await;
         Ok(self.launch(command))
     }
 
@@ -399,41 +396,4 @@ impl Host for FakeHost {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_life() {
-        let host = FakeHost::new(1);
-        let brick = Command::new("/usr/sbin/glusterfsd").args(["-p", "/p", "--brick-port", "50"]);
-        let bound = Duration::from_secs(1);
-        assert_eq!(host.run(&brick, bound).await.unwrap(), Exit::Code(0));
-        assert_eq!(host.run(&brick, bound).await.unwrap(), Exit::Code(98));
-        let pid = host.process_of("/p").await.unwrap().pid;
-        let target = ProcessRef { pid, marker: "/p".into() };
-        assert!(!host.port_is_free(50));
-        assert!(!host.exited(&target, Some(Duration::from_millis(10))).await);
-        assert!(host.signal(&target, Signal::Term).await.unwrap());
-        assert!(host.exited(&target, None).await);
-        assert!(!host.signal(&target, Signal::Term).await.unwrap());
-        assert!(host.port_is_free(50) && host.has_file("/p"));
-        assert_eq!(host.process_of("/p").await, None);
-    }
-
-    #[tokio::test]
-    async fn equal_seeds_fail_alike() {
-        let history = async |seed| {
-            let host = FakeHost::new(seed);
-            host.set_faults(Faults { launch_fails_percent: 50, ..Faults::default() });
-            let mut exits = Vec::new();
-            for _ in 0..32 {
-                exits.push(host.run(&Command::new("x"), Duration::ZERO).await.unwrap());
-            }
-            exits
-        };
-        let first = history(7).await;
-        assert_eq!(first, history(7).await);
-        assert_ne!(first, history(8).await);
-        assert!(first.contains(&Exit::Code(0)) && first.contains(&Exit::Code(1)));
-    }
-}
+mod tests;

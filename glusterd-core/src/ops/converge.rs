@@ -1,12 +1,13 @@
 //! Brings this node in line with the cluster image: files first, then clients told, then processes;
-//! of subvolumes that join a running volume clients are told once they run.
+//! of subvolumes that join a running volume clients are told once they run (`held`).
 //!
 //! Takes no input but the image, so a restart, a missed event and a retry are one path. Volumes
 //! converge side by side; one volume's changes in order.
 
+use super::held::{HELD_MAX, Held, joined};
 use super::processes::Processes;
 use crate::mirror::{Mirror, Observed};
-use crate::model::{BrickRef, Volume, VolumeName};
+use crate::model::{BrickRef, VolumeName};
 use crate::store::{Freshness, Store, View};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -41,8 +42,7 @@ pub struct Converger {
     progress: watch::Sender<Progress>,
     /// Volumes with a worker, and the newest image it has yet to act on.
     busy: parking_lot::Mutex<BTreeMap<VolumeName, Option<Arc<View>>>>,
-    /// Volumes whose clients are to be told when the processes are as at that revision.
-    held: parking_lot::Mutex<BTreeMap<VolumeName, u64>>,
+    held: Held,
     /// The mirror takes one writer at a time.
     writing: tokio::sync::Mutex<()>,
 }
@@ -146,15 +146,14 @@ impl Converger {
         }
     }
 
-    /// `held`: volumes, and the revision, whose new bricks have yet to start. A client that looks for
-    /// them before that comes back after seconds only.
-    fn after_writing(&self, report: &crate::mirror::Report, held: &BTreeMap<VolumeName, u64>) {
+    /// `held`: volumes, and their versions, whose new bricks have yet to start.
+    fn after_writing(&self, report: &crate::mirror::Report, held: &BTreeMap<VolumeName, u32>) {
         for damage in &report.damage {
             tracing::error!(path = %damage.path.display(), reason = damage.reason, "file not written");
         }
         match (report.changed_volfiles(), held.is_empty()) {
             (true, true) => (self.announce)(),
-            (true, false) => self.held.lock().extend(held.clone()),
+            (true, false) => self.held.add(held.clone()),
             (false, _) => {}
         }
     }
@@ -199,7 +198,7 @@ impl Converger {
                 );
             }
             self.write_ports(&volume, &view).await;
-            self.tell_held(&volume, view.revision);
+            self.tell_at_last(&volume, &view);
             let gone = !view.volumes.contains_key(&volume);
             self.progress.send_modify(|progress| {
                 progress.volumes.insert(volume.clone(), (view.revision, failure));
@@ -218,15 +217,27 @@ impl Converger {
         }
     }
 
-    fn tell_held(&self, volume: &VolumeName, revision: u64) {
-        let due = {
-            let mut held = self.held.lock();
-            let due = held.get(volume).is_some_and(|at| *at <= revision);
-            due && held.remove(volume).is_some()
-        };
-        if due {
+    /// The version at which a volume grew of whose new bricks clients do not know yet.
+    pub fn untold(&self, volume: &VolumeName) -> Option<u32> {
+        self.held.version(volume)
+    }
+
+    /// The new bricks that the volume has had since `version` run, wherever they are.
+    pub fn tell_clients(&self, volume: &VolumeName, version: u32) {
+        if self.held.release(volume, version) {
             (self.announce)();
         }
+    }
+
+    /// Should nobody else say so.
+    fn tell_at_last(self: &Arc<Self>, volume: &VolumeName, view: &View) {
+        let now = view.volumes.get(volume).map_or(u32::MAX, |volume| volume.version);
+        let Some(version) = self.held.version(volume).filter(|at| *at <= now) else { return };
+        let (this, volume) = (self.clone(), volume.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(HELD_MAX).await;
+            this.tell_clients(&volume, version);
+        });
     }
 
     /// Keeps the trace of a deleted volume long enough for whoever waits on it.
@@ -268,21 +279,6 @@ fn all_volumes(old: Option<&View>, new: &View) -> BTreeSet<VolumeName> {
     old.chain(new.volumes.keys()).cloned().collect()
 }
 
-/// Running volumes that grow by whole subvolumes with bricks on this node. Of a new copy clients are
-/// told at once: what they write without knowing it, it misses, and nobody would remember.
-fn joined(old: Option<&View>, new: &View) -> BTreeMap<VolumeName, u64> {
-    let before = |volume: &Volume| old?.volumes.get(&volume.name).filter(|old| old.is_started());
-    let grows = |volume: &&Arc<Volume>| {
-        before(volume).is_some_and(|old| {
-            let more = volume.layout == old.layout && volume.bricks.len() > old.bricks.len();
-            let mut bricks = volume.local_bricks(new.me);
-            more && bricks
-                .any(|(_, brick)| old.bricks.iter().all(|b| b.reference() != brick.reference()))
-        })
-    };
-    new.started().filter(grows).map(|volume| (volume.name.clone(), new.revision)).collect()
-}
-
 /// Volumes that differ, came or went; all of them if something of the pool has changed.
 fn changed_volumes(old: &View, new: &View) -> BTreeSet<VolumeName> {
     let quorum = |view: &View| view.has_server_quorum();
@@ -304,6 +300,7 @@ fn changed_volumes(old: &View, new: &View) -> BTreeSet<VolumeName> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Volume;
     use crate::supervise::sample::{view, volume};
 
     fn seen(freshness: Freshness, volume: &Arc<Volume>) -> Arc<View> {

@@ -5,6 +5,7 @@
 
 mod converge;
 mod engine;
+mod held;
 mod marks;
 mod node;
 mod node_locks;

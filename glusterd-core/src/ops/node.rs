@@ -106,6 +106,15 @@ impl LocalNode {
         Answer::Done
     }
 
+    pub(super) fn tell_clients(&self, volumes: &[(String, u32)]) -> Answer {
+        for (name, version) in volumes {
+            if let Some(name) = VolumeName::parse(name) {
+                self.converger.tell_clients(&name, *version);
+            }
+        }
+        Answer::Done
+    }
+
     pub(super) async fn pre_hooks(&self, event: &'static str, args: &[String]) {
         self.host.run_hooks(&HookRun { event, phase: Phase::Pre, args: args.to_vec() }).await;
     }
@@ -126,6 +135,7 @@ impl LocalNode {
             Question::Settle { revision, volumes, hooks } => {
                 self.settle_for(*revision, volumes, hooks.as_ref(), until).await
             }
+            Question::TellClients { volumes } => self.tell_clients(volumes),
             Question::CheckBricks { volume, bricks, force, any_device } => {
                 self.marks.swept().await;
                 self.check_bricks(volume, bricks, *force, *any_device).await

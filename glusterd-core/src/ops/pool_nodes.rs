@@ -21,6 +21,25 @@ pub struct PoolNodes {
     pub post: Arc<Post>,
 }
 
+impl PoolNodes {
+    /// Bricks that joined run on every node that is up: now clients hear of them, whichever node they
+    /// listen to. A node that does not hear this tells its own a while later.
+    async fn tell_clients(&self, volumes: &[VolumeName], until: Instant) {
+        let untold =
+            |name: &VolumeName| Some((name.to_string(), self.local.converger.untold(name)?));
+        let volumes: Vec<(String, u32)> = volumes.iter().filter_map(untold).collect();
+        if volumes.is_empty() {
+            return;
+        }
+        self.local.tell_clients(&volumes);
+        let question = Question::TellClients { volumes };
+        let view = self.local.store.view();
+        let others = view.alive.iter().filter(|node| **node != view.me);
+        let told = others.map(|node| self.post.ask(*node, &question, until));
+        join_all(told).await;
+    }
+}
+
 #[async_trait]
 impl Nodes for PoolNodes {
     async fn ask(&self, ask: &Ask, until: Instant) -> Answer {
@@ -63,6 +82,7 @@ impl Nodes for PoolNodes {
                 _ => {}
             }
         }
+        self.tell_clients(volumes, until).await;
         failed
     }
 

@@ -86,6 +86,7 @@ fn bound(question: &Question) -> Duration {
         | Question::BrickOp { .. }
         | Question::ServiceOp { .. }
         | Question::OptionFacts { .. }
+        | Question::TellClients { .. }
         | Question::Locate { .. } => LOOK_BOUND,
         _ => Duration::MAX,
     }

@@ -22,6 +22,9 @@ pub enum Question {
     /// Act on that revision for these volumes, with the hooks before and after.
     /// Answer: `Done`, or `Refused` with what failed.
     Settle { revision: u64, volumes: Vec<String>, hooks: Option<RemoteHooks> },
+    /// Every node has acted on what made these volumes grow, to that version: tell the clients.
+    /// Answer: `Done`.
+    TellClients { volumes: Vec<(String, u32)> },
     /// May these paths become bricks? Creates missing directories; leaves no other mark.
     /// Answer: `Bricks`.
     CheckBricks { volume: String, bricks: Vec<(String, String)>, force: bool, any_device: bool },
@@ -245,6 +248,7 @@ impl Question {
             | AwaitPeer { .. }
             | AwaitGone { .. }
             | Settle { .. }
+            | TellClients { .. }
             | Locate { .. }
             | MarkBricks { .. }
             | CheckBricks { .. }

@@ -123,7 +123,7 @@ impl Connection {
     }
 
     /// The next callback to write; waits for one.
-    pub(super) async fn next_callback(&self) -> (CallbackProc, Vec<u8>) {
+    pub async fn next_callback(&self) -> (CallbackProc, Vec<u8>) {
         loop {
             if let Some(callback) = self.0.callbacks.lock().pop_front() {
                 return callback;
@@ -202,7 +202,8 @@ impl Connections {
         self.list().iter().for_each(Connection::close);
     }
 
-    pub(super) fn enter(&self, peer: Peer) -> Connection {
+    /// Takes in somebody who is connected from now on.
+    pub fn enter(&self, peer: Peer) -> Connection {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let connection = Connection::new(ConnectionId(id), peer);
         self.open.lock().insert(id, connection.clone());

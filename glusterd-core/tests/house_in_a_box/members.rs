@@ -36,12 +36,12 @@ fn simple(pool: &Pool, at: usize, procedure: u32, volume: &str) -> Answer {
     pool.begin(at, procedure, &[("volname", volume), ("flags", "0")])
 }
 
-fn done(answer: Answer) -> Dict {
+pub fn done(answer: Answer) -> Dict {
     answer.wait().expect("nobody is killed").unwrap_or_else(|no| panic!("{no:?}"))
 }
 
 /// Three daemons, the first of which has taken in the others.
-fn formed(nodes: usize, seed: u64) -> Pool {
+pub fn formed(nodes: usize, seed: u64) -> Pool {
     let pool = Pool::new(nodes, seed);
     for n in 2..=nodes {
         pool.until("the daemon registers", |pool| match pool.probe(0, &format!("h{n}")) {

@@ -159,6 +159,15 @@ impl Pool {
         self.nodes[at].life.as_ref().expect("the daemon runs").house.store.view()
     }
 
+    pub fn house(&self, at: usize) -> &House {
+        &self.nodes[at].life.as_ref().expect("the daemon runs").house
+    }
+
+    /// Waits beside the daemons.
+    pub fn wait<T>(&self, what: impl Future<Output = T>) -> T {
+        self.runtime.block_on(what)
+    }
+
     /// `peer status`: hosts by name, and whether they are connected.
     pub fn peers(&self, at: usize) -> BTreeMap<String, bool> {
         let friends = peers::friends(&self.view(at), false);

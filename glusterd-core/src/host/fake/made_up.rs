@@ -1,5 +1,6 @@
 //! What the machine in memory makes up: addresses from names, chance from a seed, and what is not there.
 
+use super::super::Process;
 use std::io;
 
 /// Every name has an address of its own.
@@ -20,4 +21,8 @@ pub(super) fn next(state: &mut u64) -> u64 {
 
 pub(super) fn absent() -> io::Error {
     io::Error::from_raw_os_error(nix::libc::ENOENT)
+}
+
+pub(super) fn brick_port(process: &Process) -> Option<u16> {
+    process.option("--brick-port")?.parse().ok()
 }
