@@ -73,11 +73,18 @@ impl LocalNode {
         found.retain(|found| here.contains(&found.node()));
         let view = self.store.view();
         let known = view.others().find(|peer| peer.hostnames.iter().any(|host| host == name));
-        let is_up = known.is_some_and(|peer| view.alive.contains(&peer.id));
-        let (Some(at), false, false) = (addresses.first(), is_up, !found.is_empty()) else {
-            return Ok(found);
-        };
-        let Some(stranger) = Stranger::meet((*at, PORT).into(), view.me).await? else {
+        let Some(at) = addresses.first().map(|at| (*at, PORT).into()) else { return Ok(found) };
+        if known.is_some_and(|peer| view.alive.contains(&peer.id)) || !found.is_empty() {
+            // What is known of it may be of before it lost its store: then it is alone.
+            let met = Stranger::meet(at, view.me).await.ok().flatten();
+            let lost = known.zip(met).filter(|(peer, s)| s.node() == Some(peer.id) && s.is_free());
+            let (Some((_, stranger)), Some(mine)) = (lost, &candidate.my_address) else {
+                return Ok(found);
+            };
+            stranger.bring(own, view.me, mine, name).await?;
+            return look(coordinator, addresses).await;
+        }
+        let Some(stranger) = Stranger::meet(at, view.me).await? else {
             return Ok(Vec::new());
         };
         let Some(node) = stranger.node() else { return Ok(Vec::new()) };
