@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::dice::Random;
 use super::sandbox::{Kind, Sandbox};
+use super::writer::Writer;
 
 /// Kill points of one run.
 const POINTS: u32 = 60;
@@ -62,23 +64,6 @@ impl Op {
             (Op::Delete, State::Stopped { .. }) => State::Absent,
             other => panic!("{other:?} is not a move"),
         }
-    }
-}
-
-/// SplitMix64: the same moments for the same seed.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
     }
 }
 
@@ -152,25 +137,6 @@ fn durations(sandbox: &Sandbox) -> BTreeMap<&'static str, u64> {
     took
 }
 
-/// Writes and reads through the mount until `/run/io.stop` exists; errors and the longest round trip are kept.
-const WRITER: &str = r#"
-n=0; longest=0
-while [ ! -e /run/io.stop ]; do
-  n=$((n + 1)); file=/mnt/m/f$((n % 40)); begin=${EPOCHREALTIME/./}
-  echo "round $n" > $file 2>> /run/io.errors || echo "write $n" >> /run/io.errors
-  [ "$(cat $file 2>> /run/io.errors)" = "round $n" ] || echo "read $n" >> /run/io.errors
-  took=$((${EPOCHREALTIME/./} - begin)); [ $took -gt $longest ] && longest=$took
-  echo "$n $longest" > /run/io.count
-  sleep 0.01
-done
-"#;
-
-fn rounds(sandbox: &Sandbox) -> (u64, u64) {
-    let text = sandbox.read("/run/io.count");
-    let mut numbers = text.split_whitespace().map(|word| word.parse().unwrap());
-    (numbers.next().unwrap(), numbers.next().unwrap())
-}
-
 #[test]
 fn killed_at_any_moment_every_operation_is_whole() {
     let sandbox = Sandbox::started(Kind::Ours);
@@ -184,11 +150,7 @@ fn killed_at_any_moment_every_operation_is_whole() {
     let bricks = "pgrep -f -- '--volfile-id keep[.]' | sort";
     let keepers = sandbox.sh(bricks).out;
     assert_eq!(keepers.lines().count(), 3);
-    // The time limit of one command does not fit this one.
-    let mut writer = sandbox.spawn(&format!("exec setsid bash -c '{WRITER}' &"));
-    sandbox.until("the first rounds", Duration::from_secs(10), |sandbox| {
-        sandbox.path("/run/io.count").exists()
-    });
+    let writer = Writer::begin(&sandbox);
 
     let mut random = Random(SEED);
     let mut before = State::Absent;
@@ -219,15 +181,9 @@ fn killed_at_any_moment_every_operation_is_whole() {
         before = now;
     }
 
-    let (count, _) = rounds(&sandbox);
-    sandbox.until("writing goes on", Duration::from_secs(5), |sandbox| rounds(sandbox).0 > count);
-    sandbox.sh("touch /run/io.stop");
-    let _ = writer.wait();
-    let (count, longest_us) = rounds(&sandbox);
-    let errors = sandbox.read("/run/io.errors");
-    assert!(errors.is_empty(), "{errors}");
-    assert!(longest_us < 5_000_000, "one round of writing and reading took {longest_us} us");
-    println!("{count} rounds, the longest {longest_us} us; {tally:?}");
+    let (count, longest) = writer.end(&sandbox);
+    assert!(longest < Duration::from_secs(5), "one round of writing and reading took {longest:?}");
+    println!("{count} rounds, the longest {longest:?}; {tally:?}");
     // Strikes that never fall before or never after the commit would prove little.
     for done in [true, false] {
         assert!(tally.keys().any(|(_, whole)| *whole == done), "{tally:?}");

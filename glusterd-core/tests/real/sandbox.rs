@@ -23,13 +23,14 @@ pub struct Done {
     pub err: String,
 }
 
-/// One command never takes longer than this, in seconds.
-const COMMAND_TIMEOUT_S: u32 = 90;
-/// A sandbox nobody ends ends itself after this, in seconds.
-const SANDBOX_TIMEOUT_S: u32 = 1500;
+/// One command never takes longer than this.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(90);
+/// A sandbox nobody ends ends itself after this.
+const SANDBOX_TIMEOUT: Duration = Duration::from_secs(1500);
 
-/// PID 1 in there: it sets the scene, says so, and reaps what is orphaned.
-const SCENE: &str = r"
+/// PID 1 in there: it sets the scene, says so, and reaps what is orphaned. Its arguments: the name of the
+/// machine and the text of /etc/hosts.
+const SCENE: &str = r#"
 exec 2>&1
 set -e
 mount --make-rprivate /
@@ -38,14 +39,19 @@ for folder in /var/lib/glusterd /var/log/glusterfs /run /srv /mnt; do mount -t t
 cp -a $keep/. /var/lib/glusterd; rm -rf $keep
 mkdir -p /run/gluster /run/lock /srv/b /mnt/m
 ip link set lo up
-hostname node1
-printf '127.0.0.1 localhost\n127.0.0.1 node1\n127.0.0.2 node2\n' > /run/hosts
+hostname $1
+printf %s "$2" > /run/hosts
 mount --bind /run/hosts /etc/hosts
 cd /
 echo set
 set +e
 while :; do sleep 1000 & wait $!; done
-";
+"#;
+
+/// One machine under two names.
+const HOSTS: &str = "127.0.0.1 localhost\n127.0.0.1 node1\n127.0.0.2 node2\n";
+
+const NAMESPACES: [&str; 5] = ["--mount", "--net", "--pid", "--ipc", "--uts"];
 
 pub struct Sandbox {
     outer: Child,
@@ -57,6 +63,11 @@ pub struct Sandbox {
 impl Sandbox {
     /// Sets the scene; no daemon runs yet.
     pub fn new(kind: Kind) -> Sandbox {
+        Sandbox::lasting(kind, SANDBOX_TIMEOUT)
+    }
+
+    /// The same, for `limit` at most.
+    pub fn lasting(kind: Kind, limit: Duration) -> Sandbox {
         assert!(nix::unistd::geteuid().is_root(), "real bricks and mounts need root");
         for program in
             ["/usr/sbin/glusterd", "/usr/sbin/gluster", "/usr/sbin/glusterfsd", "/dev/fuse"]
@@ -66,20 +77,24 @@ impl Sandbox {
                 "{program} is missing: scripts/debian-packages installs it"
             );
         }
-        let limit = SANDBOX_TIMEOUT_S.to_string();
-        let mut outer = Command::new("timeout")
-            .args(["--foreground", "--signal=KILL", &limit, "unshare"])
-            .args([
-                "--mount",
-                "--net",
-                "--pid",
-                "--ipc",
-                "--uts",
-                "--fork",
-                "--kill-child",
-                "--mount-proc",
-            ])
-            .args(["bash", "-c", SCENE])
+        let mut outer = Command::new("timeout");
+        outer.args(["--foreground", "--signal=KILL", &limit.as_secs().to_string()]);
+        Sandbox::set(kind, outer, "node1", HOSTS)
+    }
+
+    /// A machine of its own inside this one: it ends with it, and no wire leads to it yet.
+    pub fn inside(&self, name: &str, hosts: &str) -> Sandbox {
+        let mut outer = Command::new("nsenter");
+        outer.arg(format!("--target={}", self.init)).args(NAMESPACES).arg("--");
+        Sandbox::set(self.kind, outer, name, hosts)
+    }
+
+    fn set(kind: Kind, mut outer: Command, name: &str, hosts: &str) -> Sandbox {
+        let mut outer = outer
+            .arg("unshare")
+            .args(NAMESPACES)
+            .args(["--fork", "--kill-child", "--mount-proc"])
+            .args(["bash", "-c", SCENE, "_", name, hosts])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             // unshare grumbles there; what the scene says goes to stdout.
@@ -95,6 +110,14 @@ impl Sandbox {
         Sandbox { outer, init, kind }
     }
 
+    /// Its PID 1 as it is called in the machine around it.
+    pub fn init_outside(&self) -> u32 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.init)).unwrap();
+        let names = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap();
+        let names: Vec<&str> = names.split_whitespace().collect();
+        names[names.len() - 2].parse().unwrap()
+    }
+
     /// A sandbox in which the daemon answers.
     pub fn started(kind: Kind) -> Sandbox {
         let sandbox = Sandbox::new(kind);
@@ -104,40 +127,39 @@ impl Sandbox {
 
     /// Runs a script in bash; `glusterd` is the daemon of the sandbox's kind.
     pub fn sh(&self, script: &str) -> Done {
-        done(self.command(script).output().unwrap())
+        self.sh_within(COMMAND_TIMEOUT, script)
+    }
+
+    /// The same, killed after `limit`.
+    pub fn sh_within(&self, limit: Duration, script: &str) -> Done {
+        done(self.command(script, limit).output().unwrap())
     }
 
     /// Starts a script and leaves it running.
     pub fn spawn(&self, script: &str) -> Child {
-        self.command(script).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+        let mut command = self.command(script, COMMAND_TIMEOUT);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     }
 
     /// Runs a program with just these words; no shell reads them.
     pub fn exec(&self, words: &[&str]) -> Done {
-        done(self.program(words).output().unwrap())
+        done(self.program(words, COMMAND_TIMEOUT).output().unwrap())
     }
 
-    fn command(&self, script: &str) -> Command {
-        self.program(&["bash", "-c", script])
+    fn command(&self, script: &str, limit: Duration) -> Command {
+        self.program(&["bash", "-c", script], limit)
     }
 
-    fn program(&self, words: &[&str]) -> Command {
+    fn program(&self, words: &[&str], limit: Duration) -> Command {
         let ours = our_folder();
         let stock = "/usr/sbin:/usr/bin:/sbin:/bin";
         let path =
             if self.kind == Kind::Ours { format!("{ours}:{stock}") } else { stock.to_owned() };
         let mut command = Command::new("nsenter");
         command
-            .args([
-                &format!("--target={}", self.init),
-                "--mount",
-                "--net",
-                "--pid",
-                "--ipc",
-                "--uts",
-                "--",
-            ])
-            .args(["timeout", "--kill-after=2", &COMMAND_TIMEOUT_S.to_string()])
+            .arg(format!("--target={}", self.init))
+            .args(NAMESPACES)
+            .args(["--", "timeout", "--kill-after=2", &limit.as_secs().to_string()])
             .args(words)
             .env_clear()
             .envs([("PATH", path.as_str()), ("TZ", "UTC"), ("HOME", "/root"), ("LC_ALL", "C")])

@@ -13,21 +13,21 @@ const SETTLE: Duration = Duration::from_secs(60);
 const READY: Duration = Duration::from_secs(9);
 
 /// A server on loopback, with its data in the sandbox.
-struct Service {
+pub struct Service {
     program: &'static str,
     url: &'static str,
     /// Runs the server in the foreground, on the data it has left.
     run: &'static str,
 }
 
-const ETCD: Service = Service {
+pub const ETCD: Service = Service {
     program: "/usr/bin/etcd",
     url: "etcd://127.0.0.1:2379",
     run: "etcd --data-dir /run/etcd --listen-client-urls http://127.0.0.1:2379 \
           --advertise-client-urls http://127.0.0.1:2379 --listen-peer-urls http://127.0.0.1:2380",
 };
 
-const ZOOKEEPER: Service = Service {
+pub const ZOOKEEPER: Service = Service {
     program: "/usr/share/java/zookeeper.jar",
     url: "zk://127.0.0.1:2181/gluster",
     run: "sh -c 'mkdir -p /run/zk && cd /run/zk && printf \"%s\\n\" tickTime=2000 dataDir=/run/zk/data \
@@ -50,8 +50,17 @@ impl Service {
         sandbox
     }
 
-    fn start(&self, sandbox: &Sandbox) {
-        let run = self.run;
+    pub fn url_at(&self, address: &str) -> String {
+        self.url.replace("127.0.0.1", address)
+    }
+
+    pub fn start(&self, sandbox: &Sandbox) {
+        self.start_at(sandbox, "127.0.0.1");
+    }
+
+    /// Listening on an address of the machine.
+    pub fn start_at(&self, sandbox: &Sandbox, address: &str) {
+        let run = self.run.replace("127.0.0.1", address);
         let done = sandbox
             .sh(&format!("setsid {run} >> /run/service.log 2>&1 & echo $! > /run/service.pid"));
         assert_eq!(done.exit, 0, "{done:?}");

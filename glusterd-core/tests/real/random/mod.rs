@@ -14,6 +14,7 @@ mod listed;
 mod pair;
 mod side;
 
+use super::dice::setting;
 use commands::{Dice, sequence};
 use listed::Listed;
 use pair::{Ended, Tally, run};
@@ -24,10 +25,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const SHRINKS_MAX: usize = 40;
 /// Differences after which a run ends.
 const FOUND_MAX: usize = 12;
-
-fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().map_or(default, |text| text.parse().expect("a number"))
-}
 
 /// The shortest sequence found that still differs, and how it does: parts are left out, halves
 /// first, then smaller ones.
