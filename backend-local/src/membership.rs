@@ -65,8 +65,27 @@ impl LocalStore {
         for old in open.iter().take(surplus) {
             txn = txn.delete(&old.key);
         }
-        c.txn(txn).await?;
+        c.txn(self.first_of_all(txn).await?).await?;
         Ok(invitation)
+    }
+
+    /// The host stands among the nodes before any guest does, under its present name alone: guests
+    /// who saw themselves first, or one node more than there are, would take the host's place.
+    async fn first_of_all(&self, mut txn: Txn) -> Result<Txn> {
+        let Some(own) = self.node().map(|node| node.identity.node) else { return Ok(txn) };
+        let name = &self.config.name;
+        let key = own_key("node", name)?;
+        let (noted, _) = self.handle().get(&key, ReadOpts::default()).await?;
+        if noted.is_none() {
+            txn = txn.put(&key, self.own_address().unwrap_or_default());
+        }
+        let known = self.known().into_iter().find(|(known, ..)| *known == own);
+        if let Some((_, was, _)) = known.filter(|(_, was, _)| was.name != *name)
+            && let Ok(key) = own_key("node", &was.name)
+        {
+            txn = txn.delete(&key);
+        }
+        Ok(txn)
     }
 
     /// Joins the pool that the invitation is from: the directory, which nobody may have open,
