@@ -3,9 +3,9 @@
 //! Facts: glusterd-brick-ops.c:33-120, 126-470, 965-1340 (v10.3).
 
 use super::args::{self, Args};
-use super::bricks::{BrickPlan, PlacedBrick, Wanted, overridden, place_bricks};
+use super::bricks::{BrickPlan, PlacedBrick, Wanted, check_hosts, overridden, place_bricks};
 use super::motion::{Joining, mark_new};
-use crate::model::{Brick, BrickSpec, Kind, Layout, NodeId, Refusal, Volume};
+use crate::model::{Brick, BrickSpec, Kind, Layout, NodeId, Refusal, Status, Volume};
 use crate::ops::{Answer, Ask, Commit, Cx, Hooks, Operation, Outcome, Question, Step};
 use crate::options::refresh_op_versions;
 use crate::rpc::Dict;
@@ -81,11 +81,17 @@ impl AddBrick {
         }
     }
 
-    fn check(&self, volume: &Volume, layout: &Layout) -> Result<(), Refusal> {
+    fn check(&self, volume: &Volume, layout: &Layout, op_version: u32) -> Result<(), Refusal> {
         let raises = layout.replica > volume.layout.replica;
-        if raises && volume.status == crate::model::Status::Stopped {
+        let copies = volume.layout.kind == Kind::Replicate;
+        if raises && copies && volume.status == Status::Stopped {
             return Err(Refusal::staged(
                 " Volume must not be in stopped state when replica-count needs to  be increased.",
+            ));
+        }
+        if raises && copies && layout.arbiter == 1 && layout.replica == 3 && op_version < 30_800 {
+            return Err(Refusal::staged(
+                "Cluster op-version must be >= 30800 to add arbiter brick to a replica 2 volume.",
             ));
         }
         if raises && volume.layout.arbiter > 0 {
@@ -124,6 +130,16 @@ impl AddBrick {
 
     /// A copy that is down now would miss being told that the new ones are empty.
     fn check_up(&self, cx: &Cx<'_>, volume: &Volume) -> Result<Option<Step>, Refusal> {
+        let down = |brick: &Brick| {
+            Err(Refusal::staged(format!(
+                "Brick {} is down, changing replica count needs all the bricks to be up to avoid \
+                 data loss",
+                brick.path
+            )))
+        };
+        if let (false, Some(first)) = (volume.is_started(), volume.bricks.first()) {
+            return down(first);
+        }
         let row = |brick: &Brick| {
             let found = cx.answers.iter().filter(|a| a.node == brick.node);
             let mut found = found.filter_map(|a| match &a.answer {
@@ -143,29 +159,21 @@ impl AddBrick {
         }
         match volume.bricks.iter().find(|brick| row(brick) == Some(false)) {
             None => Ok(None),
-            Some(down) => Err(Refusal::staged(format!(
-                "Brick {} is down, changing replica count needs all the bricks to be up to avoid \
-                 data loss",
-                down.path
-            ))),
+            Some(brick) => down(brick),
         }
     }
 
-    fn place(&self, cx: &Cx<'_>, volume: &Volume, layout: &Layout) -> Result<BrickPlan, Refusal> {
+    /// How the bricks are to be checked. A volume that has copies already wants the new ones on
+    /// other hosts.
+    fn wanted<'a>(&'a self, volume: &Volume, layout: &Layout, hosts: &'a [String]) -> Wanted<'a> {
         let raises = layout.replica > volume.layout.replica;
-        let spread = match volume.layout.kind {
-            Kind::Distribute => None,
-            Kind::Replicate => Some(("replicate", layout.leaf())),
-            Kind::Disperse => Some(("disperse", layout.leaf())),
+        let (spread, copies) = match volume.layout.kind {
+            Kind::Distribute => (None, false),
+            Kind::Replicate => (Some(("replicate", layout.leaf())), raises && !self.force),
+            Kind::Disperse => (Some(("disperse", layout.leaf())), false),
         };
-        let beside: Vec<String> = match volume.layout.kind {
-            Kind::Replicate if raises && !self.force => {
-                volume.bricks.iter().map(|brick| brick.host.clone()).collect()
-            }
-            _ => vec![],
-        };
-        let wanted = Wanted::new(&self.volume, &self.bricks, self.force);
-        place_bricks(cx, Wanted { spread, beside: &beside, ..wanted })
+        let beside = if copies { hosts } else { &[] };
+        Wanted { spread, beside, ..Wanted::new(&self.volume, &self.bricks, self.force) }
     }
 }
 
@@ -215,16 +223,19 @@ impl Operation for AddBrick {
         };
         let volume = args::volume(cx.view, &self.volume).map_err(missing)?;
         let layout = self.layout(volume)?;
-        self.check(volume, &layout)?;
+        self.check(volume, &layout, cx.view.global.op_version)?;
         let raises = layout.replica > volume.layout.replica;
-        if raises
-            && volume.is_started()
-            && !self.force
-            && let Some(step) = self.check_up(cx, volume)?
-        {
-            return Ok(step);
+        let hosts: Vec<String> = volume.bricks.iter().map(|brick| brick.host.clone()).collect();
+        let wanted = self.wanted(volume, &layout, &hosts);
+        if raises && !self.force {
+            if let Some(asks) = check_hosts(cx, &wanted)? {
+                return Ok(Step::Ask(asks));
+            }
+            if let Some(step) = self.check_up(cx, volume)? {
+                return Ok(step);
+            }
         }
-        let placed = match self.place(cx, volume, &layout)? {
+        let placed = match place_bricks(cx, wanted)? {
             BrickPlan::Ask(asks) => return Ok(Step::Ask(asks)),
             BrickPlan::Ready(placed) => placed,
         };

@@ -58,15 +58,10 @@ impl<'a> Wanted<'a> {
 
 /// Places the wanted bricks, or says what to ask first.
 pub fn place_bricks(cx: &Cx<'_>, wanted: Wanted<'_>) -> Result<BrickPlan, Refusal> {
-    let named = wanted.bricks.iter().map(|b| b.host.clone());
-    let hosts: Vec<String> = unique(named.chain(wanted.beside.iter().cloned()));
-    let Some(facts) = host_facts(cx, &hosts) else {
-        let question = Question::Locate { hosts, paths: vec![] };
-        return Ok(BrickPlan::Ask(vec![Ask::new(cx.view.me, question)]));
-    };
-    if let (Some((kind, size)), false) = (wanted.spread, wanted.force) {
-        check_spread(&facts, &wanted, kind, size)?;
+    if let Some(asks) = check_hosts(cx, &wanted)? {
+        return Ok(BrickPlan::Ask(asks));
     }
+    let facts = host_facts(cx, &hosts_of(&wanted)).expect("asked for above");
     let mut nodes = Vec::new();
     for brick in wanted.bricks {
         check_lengths(wanted.volume, brick)?;
@@ -85,6 +80,25 @@ pub fn place_bricks(cx: &Cx<'_>, wanted: Wanted<'_>) -> Result<BrickPlan, Refusa
             .map(|((spec, node), checked)| PlacedBrick { node: *node, spec: spec.clone(), checked })
             .collect(),
     ))
+}
+
+fn hosts_of(wanted: &Wanted<'_>) -> Vec<String> {
+    let named = wanted.bricks.iter().map(|b| b.host.clone());
+    unique(named.chain(wanted.beside.iter().cloned()))
+}
+
+/// What to ask to learn of the bricks' hosts; once that is known, whether bricks of one subvolume
+/// share a host.
+pub fn check_hosts(cx: &Cx<'_>, wanted: &Wanted<'_>) -> Result<Option<Vec<Ask>>, Refusal> {
+    let hosts = hosts_of(wanted);
+    let Some(facts) = host_facts(cx, &hosts) else {
+        let question = Question::Locate { hosts, paths: vec![] };
+        return Ok(Some(vec![Ask::new(cx.view.me, question)]));
+    };
+    if let (Some((kind, size)), false) = (wanted.spread, wanted.force) {
+        check_spread(&facts, wanted, kind, size)?;
+    }
+    Ok(None)
 }
 
 fn unique(items: impl Iterator<Item = String>) -> Vec<String> {

@@ -2,6 +2,7 @@
 //!
 //! Texts and their order: glusterd-brick-ops.c, glusterd-rebalance.c, glusterd-replace-brick.c (v10.3).
 
+use super::add_brick::AddBrick;
 use super::rebalance::Defrag;
 use super::remove_brick::RemoveBrick;
 use super::replace_brick::ReplaceBrick;
@@ -9,7 +10,10 @@ use crate::model::{
     Brick, Counts, Credentials, DefragStatus, Kind, Layout, NodeId, OptionList, Peer, PeerState,
     Progress, Status, Task, TaskKind, Transport, Volume, VolumeId, VolumeName,
 };
-use crate::ops::{Answer, Answered, Commit, Cx, Moving, Operation, Outcome, Question, Site, Step};
+use crate::ops::{
+    Answer, Answered, Commit, Cx, HostFacts, Located, Moving, Operation, Outcome, Question, Site,
+    Step,
+};
 use crate::rpc::Dict;
 use crate::store::{Edit, View};
 use std::sync::Arc;
@@ -208,6 +212,54 @@ fn removals_that_may_not_be_committed() {
     assert_eq!(left, ["/b1", "/b2", "/b3"]);
     assert!(after.task.is_some_and(|task| task.over && task.id.is_nil()));
     committed(&remove("5", &["h1:/b0"]), &removing(DefragStatus::Started), &[]);
+}
+
+/// A copy more, on `host`.
+fn copy(host: &str, replica: &str, force: bool) -> AddBrick {
+    let brick = format!(" {host}:/new");
+    let mut dict = request(&[("count", "1"), ("bricks", &brick), ("replica-count", replica)]);
+    dict.set_int("force", u32::from(force));
+    AddBrick::parse(&dict).unwrap()
+}
+
+/// What this node knows of the hosts.
+fn hosts() -> Answered {
+    let facts = |number: u32| HostFacts {
+        name: format!("h{number}"),
+        is_me: number == 1,
+        addresses: vec![format!("10.0.0.{number}")],
+    };
+    let hosts: Vec<HostFacts> = (1..=3).map(facts).collect();
+    let names = hosts.iter().map(|host| host.name.clone()).collect();
+    Answered {
+        node: node(1),
+        question: Question::Locate { hosts: names, paths: vec![] },
+        answer: Answer::Located(Located { hosts, paths: vec![] }),
+    }
+}
+
+#[test]
+fn copies_that_may_not_be_added() {
+    let refused = |op: &AddBrick, layout: Layout, status: Status, text: &str| {
+        let view = pool(layout, layout.leaf(), |volume| volume.status = status);
+        assert_eq!(plan(op, &view, &[hosts()]).err(), Some((text.to_owned(), STAGED)));
+    };
+    let down = "Brick /b0 is down, changing replica count needs all the bricks to be up to avoid \
+                data loss";
+    for status in [Status::Created, Status::Stopped] {
+        refused(&copy("h2", "2", false), Layout::DISTRIBUTE, status, down);
+    }
+    refused(&copy("h3", "3", false), replicated(2), Status::Created, down);
+    let crowded = "Multiple bricks of a replicate volume are present on the same server. This setup \
+                   is not optimal. Bricks should be on different nodes to have best fault tolerant \
+                   configuration. Use 'force' at the end of the command if you want to override \
+                   this behavior. ";
+    refused(&copy("h2", "3", false), replicated(2), Status::Created, crowded);
+    let stopped = " Volume must not be in stopped state when replica-count needs to  be increased.";
+    refused(&copy("h3", "3", true), replicated(2), Status::Stopped, stopped);
+    // With force a plain volume that is stopped takes a copy.
+    let plain = pool(Layout::DISTRIBUTE, 1, |volume| volume.status = Status::Stopped);
+    assert!(matches!(plan(&copy("h2", "2", true), &plain, &[hosts()]), Ok(Step::Ask(_))));
 }
 
 fn defrag(action: &str) -> Defrag {

@@ -27,7 +27,7 @@ pub struct Change {
 /// What a staged request makes true.
 ///
 /// # Errors
-/// What stock finds only now: odd values of the odd three keys, graphs that cannot be built.
+/// What stock finds only now: odd values of four odd keys, graphs that cannot be built.
 pub fn apply_set(pool: &Pool<'_>, set: &Set<'_>, graphs: &dyn Graphs) -> Result<Change, Refusal> {
     match set.target {
         Target::Volume(volume) => apply_to_volume(pool, set, volume, graphs),
@@ -48,7 +48,7 @@ fn apply_to_volume(
         let key = opt.map_or(typed.as_str(), |opt| opt.key);
         let target = &mut volumes[0];
         match key {
-            "config.memory-accounting" if boolean(value).is_none() => {
+            "config.memory-accounting" | "config.gfproxyd" if boolean(value).is_none() => {
                 return Err(Refusal::staged(COMMIT_FAILED));
             }
             "config.transport" => target.transport = transport(value, target.transport),

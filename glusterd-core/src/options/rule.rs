@@ -102,10 +102,13 @@ fn on_volume(
         Rule::QuotaOn => unless(volume.options.flag("features.quota") == Some(true), || {
             format!("Cannot set {key}. Enable quota first.")
         }),
-        Rule::ReaddirCache => match client_op_version(rule, value) {
-            Some(needed) => clients_understand(ground.facts, needed),
-            None => Ok(()),
-        },
+        Rule::ReaddirCache => {
+            unless(number::size(value).is_some(), String::new)?;
+            match client_op_version(rule, value) {
+                Some(needed) => clients_understand(ground.facts, needed),
+                None => Ok(()),
+            }
+        }
         Rule::RebalanceThrottle => rebalance_throttle(ground.facts.cores, key, value),
         Rule::ReplicaOnly => {
             unless(layout.replica > 1, || format!("Cannot set {key} for a non-replicate volume."))

@@ -100,6 +100,9 @@ pub(super) fn plain(graph: &mut Graph, build: &Build<'_>) {
     }
 }
 
+/// The translators' bound of `tcp-window-size`.
+const WINDOW_BYTES_MAX: u64 = 1 << 20;
+
 /// Writes one option onto all nodes of a type.
 ///
 /// Three options would keep a process from starting if they were written as they are
@@ -113,9 +116,10 @@ pub(super) fn write(graph: &mut Graph, build: &Build<'_>, kind: &str, option: &s
         match option {
             "ta-remote-port" if is_thin_arbiter(node, build) => node.set("remote-port", value),
             "ta-remote-port" => {}
-            // The socket layer knows no units.
+            // The socket layer knows no units. What is out of range is refused as it was typed.
             "tcp-window-size" => {
-                let plain = bytes(value).map(|bytes| bytes.to_string());
+                let fits = |bytes: &u64| *bytes <= WINDOW_BYTES_MAX;
+                let plain = bytes(value).filter(fits).map(|bytes| bytes.to_string());
                 node.set(option, plain.as_deref().unwrap_or(value));
             }
             _ if strangers.contains(&at) => {}
