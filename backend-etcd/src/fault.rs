@@ -182,7 +182,7 @@ fn by_transport(detail: String) -> Fault {
 }
 
 fn is_tls(detail: &str) -> bool {
-    ["certificate", "HandshakeFailure", "InvalidContentType", "TLS", "tls handshake"]
+    ["certificate", "fatal alert", "HandshakeFailure", "InvalidContentType", "TLS", "tls handshake"]
         .iter()
         .any(|word| detail.contains(word))
 }
@@ -221,6 +221,8 @@ mod tests {
         use ErrorKind::*;
         check(14, "tcp connect error", false, Unavailable, "HE");
         check(14, "invalid peer certificate: UnknownIssuer", false, TlsFailed, "HE");
+        // The server's word on ours, which TLS 1.3 says after the handshake.
+        check(2, "received fatal alert: BadCertificate", false, TlsFailed, "HE");
         check(
             2,
             "h2 protocol error: error reading a body from connection",

@@ -112,12 +112,12 @@ async fn a_dead_server_fails_no_share_of_the_calls() {
 #[tokio::test]
 async fn a_frozen_server_hangs_neither_watch_nor_session() {
     let cluster = Cluster::etcd(3, &EtcdOpts::default()).unwrap();
-    let ports = cluster.ports();
+    let addresses = cluster.addresses();
     let follower = (0..3).find(|at| Some(*at) != cluster.leader()).unwrap();
     let writer = open(&format!("etcd://{}", cluster.hosts())).await;
     writer.ensure_space(&space(), SpaceKind::Persistent).await.unwrap();
     // This handle is on the follower first.
-    let single = format!("etcd://127.0.0.1:{}", ports[follower]);
+    let single = format!("etcd://{}", addresses[follower]);
     let c = open(&single).await;
     let mut watch = c.watch(Prefix::all(&space()), WatchOpts::default());
     while !matches!(next(&mut watch).await, WatchEvent::Synced { .. }) {}

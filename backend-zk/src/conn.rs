@@ -2,8 +2,9 @@
 //! requests are not queued while disconnected, waits are bounded, sizes are the caller's matter.
 
 use crate::fault;
+use crate::handshake;
 use crate::layout::Layout;
-use coord_api::{Error, ErrorKind, Result, Revision};
+use coord_api::{Error, ErrorKind, Result, Revision, TlsFiles};
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -22,6 +23,8 @@ const SINGLE: usize = 20;
 pub(crate) struct Access {
     pub hosts: Vec<String>,
     pub tls: Option<TlsOptions>,
+    /// What `tls` was made of.
+    pub files: Option<TlsFiles>,
     /// `USER:PASSWORD` of the digest scheme; what we create is then ours alone.
     pub digest: Option<String>,
     pub connect_timeout: Duration,
@@ -33,6 +36,15 @@ impl Access {
     pub fn create(&self, mode: CreateMode) -> CreateOptions<'static> {
         let private = self.digest.is_some();
         mode.with_acls(if private { Acls::creator_all() } else { Acls::anyone_all() })
+    }
+
+    /// Why no connection came about: TLS, if a server says so, or what else there is to say.
+    async fn failure(&self, other: impl FnOnce() -> Error) -> Error {
+        let Some(files) = &self.files else { return other() };
+        match handshake::obstacle(&self.hosts, files).await {
+            Some(why) => Error::none(ErrorKind::TlsFailed).because(why),
+            None => other(),
+        }
     }
 
     /// For nodes that handles of other users need as well: they may read and add.
@@ -83,12 +95,14 @@ impl Conn {
         };
         match timeout(access.connect_timeout, connecting).await {
             Ok(Ok(client)) => Ok(Conn { client, seen: AtomicU64::new(0), asked }),
-            Ok(Err(raw)) if secure && fault::is_transient(&raw) && reachable(access).await => {
-                // The crate hides the cause: the port answers, the handshake does not succeed.
-                Err(Error::none(ErrorKind::TlsFailed).because(raw))
+            Ok(Err(raw)) if fault::is_transient(&raw) => {
+                Err(access.failure(|| fault::of_read(&raw)).await)
             }
             Ok(Err(raw)) => Err(fault::of_read(&raw)),
-            Err(_) => Err(Error::none(ErrorKind::Unavailable).because("no answer in time")),
+            Err(_) => {
+                let late = || Error::none(ErrorKind::Unavailable).because("no answer in time");
+                Err(access.failure(late).await)
+            }
         }
     }
 
@@ -198,14 +212,4 @@ fn rotated(hosts: &[String]) -> Vec<String> {
     let start = uuid::Uuid::new_v4().as_u64_pair().0 as usize % hosts.len().max(1);
     let entries = if hosts.len() == 1 { SINGLE } else { hosts.len() };
     hosts.iter().cycle().skip(start).take(entries).cloned().collect()
-}
-
-async fn reachable(access: &Access) -> bool {
-    for host in &access.hosts {
-        let connecting = tokio::net::TcpStream::connect(host);
-        if matches!(timeout(Duration::from_secs(1), connecting).await, Ok(Ok(_))) {
-            return true;
-        }
-    }
-    false
 }

@@ -17,6 +17,7 @@ mod core;
 mod fault;
 mod follow;
 mod handle;
+mod handshake;
 mod known;
 mod layout;
 mod link;
@@ -60,6 +61,7 @@ impl Backend for ZooKeeper {
         let layout = layout::Layout::new(&url.path);
         let access = conn::Access {
             tls: tls(&url)?,
+            files: url.tls()?,
             digest: url.credentials()?.map(|c| format!("{}:{}", c.user, c.password)),
             hosts: url.hosts,
             connect_timeout: opts.connect_timeout,

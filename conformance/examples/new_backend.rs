@@ -7,7 +7,7 @@
 //! a test program (`--list`, a filter, `--exact NAME`).
 
 use async_trait::async_trait;
-use conformance::{Harness, Timing};
+use conformance::{Timing, UrlHarness};
 use coord_api::mem::Mem;
 use coord_api::{
     Backend, BoxStream, Caps, Coordinator, Error, ErrorKind, Health, Info, Key, OpenOpts, Prefix,
@@ -136,31 +136,10 @@ impl Session for ExampleSession {
     }
 }
 
-/// What the suite needs to know: how to connect. Without hooks, cases with faults are skipped, and
-/// the backend is not conformant yet.
-struct ExampleHarness(ExampleBackend);
-
-#[async_trait]
-impl Harness for ExampleHarness {
-    fn name(&self) -> &'static str {
-        "example"
-    }
-
-    fn timing(&self) -> Timing {
-        Timing { ttl: Duration::from_millis(300), ..Timing::default() }
-    }
-
-    async fn connect(&self, ns: &str, _client: usize) -> Result<Arc<dyn Coordinator>> {
-        let timing = self.timing();
-        let opts = OpenOpts {
-            detect: timing.detect,
-            request_timeout: timing.request,
-            ..OpenOpts::default()
-        };
-        self.0.open(&format!("example://{ns}"), opts).await
-    }
-}
-
-fn main() -> std::process::ExitCode {
-    conformance::main(ExampleHarness(ExampleBackend { service: Mem::new() }))
+/// All of the test: a backend and an address of its service. Without hooks, cases with faults are
+/// skipped, and the backend is not conformant yet.
+pub fn main() -> std::process::ExitCode {
+    let backend: Box<dyn Backend> = Box::new(ExampleBackend { service: Mem::new() });
+    let timing = Timing { ttl: Duration::from_millis(300), ..Timing::default() };
+    conformance::main(UrlHarness::new("example", [backend], "example://").timed(timing))
 }

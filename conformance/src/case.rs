@@ -134,6 +134,11 @@ impl Ctx {
         drop(self.harness.destroy(&self.ns).await);
     }
 
+    /// The server that leads, if that can be told.
+    pub async fn leader(&self) -> Option<usize> {
+        self.harness.leader().await
+    }
+
     /// Members of the cluster.
     pub fn servers(&self) -> usize {
         self.harness.hooks().servers.max(1)
@@ -152,7 +157,7 @@ impl Ctx {
 
 /// How much longer than on a quiet machine everything may take: `CONFORMANCE_SLACK`, else 4. A factor
 /// on limits alone, so that it costs nothing but the time of a failing run.
-fn slack() -> u32 {
+pub(crate) fn slack() -> u32 {
     static SLACK: OnceLock<u32> = OnceLock::new();
     let given = || std::env::var("CONFORMANCE_SLACK").ok()?.parse().ok();
     *SLACK.get_or_init(|| given().unwrap_or(4).max(1))

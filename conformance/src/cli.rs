@@ -1,12 +1,12 @@
 //! The `conformance` command: run, soak, bench and list, on any URL a given backend opens.
 
-use crate::harness::{Fault, Harness, Hooks, Timing};
+use crate::harness::Timing;
 use crate::report::{Done, Files, report};
 use crate::run::{Outcome, Runner};
+use crate::url::{UrlHarness, is_shared};
 use crate::{Case, bench, statements};
-use async_trait::async_trait;
 use clap::{Parser, Subcommand};
-use coord_api::{Backend, Coordinator, Error, ErrorKind, OpenOpts, Result};
+use coord_api::Backend;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -52,7 +52,13 @@ enum What {
         time: Duration,
     },
     /// Measures the services side by side on this machine.
-    Bench { urls: Vec<String> },
+    Bench {
+        #[arg(required = true)]
+        urls: Vec<String>,
+        /// A folder on the disk that the services write to.
+        #[arg(long, default_value = ".")]
+        disk: std::path::PathBuf,
+    },
     /// Lists cases, or statements with their cases; fails on a statement without any.
     List {
         #[arg(long)]
@@ -80,19 +86,23 @@ pub fn cli(backends: Vec<Box<dyn Backend>>) -> ExitCode {
             ExitCode::SUCCESS
         }
         What::List { statements: true } => list_statements(),
+        What::Run { ref url, .. } | What::Soak { ref url, .. } if !is_shared(url) => {
+            eprintln!(
+                "{url}: a store inside one process; its crate's own tests run the suite on it"
+            );
+            ExitCode::from(2)
+        }
         What::Run { url, filter, hooks_cmd, seed, json, junit, ttl } => {
             let timing =
                 Timing { ttl: Duration::from_secs_f64(ttl.clamp(0.05, 60.0)), ..Timing::default() };
-            let harness = UrlHarness { backends, url, hooks_cmd, timing };
+            let harness = UrlHarness::new("url", backends, &url).timed(timing).driven_by(hooks_cmd);
             let runner = Runner::new(Arc::new(harness), seed.unwrap_or_else(crate::seed));
             let cases: Vec<_> = crate::registry().filter(|c| c.name.contains(&filter)).collect();
             let files = Files { json: json.as_deref(), junit: junit.as_deref() };
             report(&run_all(&runner, &cases), &files)
         }
-        What::Soak { url, time } => {
-            soak(UrlHarness { backends, url, hooks_cmd: None, timing: Timing::default() }, time)
-        }
-        What::Bench { urls } => bench::run(&backends, &urls),
+        What::Soak { url, time } => soak(UrlHarness::new("url", backends, &url), time),
+        What::Bench { urls, disk } => bench::run(&backends, &urls, &disk),
     }
 }
 
@@ -172,129 +182,9 @@ fn soak(harness: UrlHarness, time: Duration) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// A service that is there already, at a URL.
-struct UrlHarness {
-    backends: Arc<[Box<dyn Backend>]>,
-    url: String,
-    hooks_cmd: Option<String>,
-    timing: Timing,
-}
-
-/// Opens a URL by the backend that knows its scheme.
-pub(crate) async fn open(
-    backends: &[Box<dyn Backend>],
-    url: &str,
-    opts: OpenOpts,
-) -> Result<Arc<dyn Coordinator>> {
-    let scheme = url.split(':').next().unwrap_or_default();
-    let backend = backends.iter().find(|backend| backend.schemes().contains(&scheme));
-    let unknown = || Error::none(ErrorKind::Unsupported("no backend for this URL")).because(url);
-    backend.ok_or_else(unknown)?.open(url, opts).await
-}
-
-/// The URL of a namespace below another.
-pub(crate) fn below(url: &str, ns: &str) -> String {
-    match url.split_once('?') {
-        Some((path, query)) => format!("{}/{ns}?{query}", path.trim_end_matches('/')),
-        None => format!("{}/{ns}", url.trim_end_matches('/')),
-    }
-}
-
-impl UrlHarness {
-    fn call(&self, words: &[String]) -> Result<String> {
-        let unsupported = || Error::none(ErrorKind::Unsupported("faults without --hooks-cmd"));
-        let program = self.hooks_cmd.as_ref().ok_or_else(unsupported)?;
-        let output = std::process::Command::new(program).args(words).output();
-        let output = output.map_err(|error| Error::from(ErrorKind::Internal).because(error))?;
-        if !output.status.success() {
-            let text = String::from_utf8_lossy(&output.stderr).into_owned();
-            return Err(Error::from(ErrorKind::Unsupported("this fault")).because(text));
-        }
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-}
-
-/// A fault in words: `kill 0`, `expire 1f`, `clock 0 -3600000`.
-fn words(verb: &str, fault: &Fault) -> Vec<String> {
-    let (name, rest) = match fault {
-        Fault::KillServer(at) => ("kill", at.to_string()),
-        Fault::PauseServer(at) => ("pause", at.to_string()),
-        Fault::PartitionServers(sets) => ("partition", format!("{sets:?}")),
-        Fault::CutClient(client) => ("cut", client.to_string()),
-        Fault::BlackholeClient(client) => ("blackhole", client.to_string()),
-        Fault::DropReplies(client) => ("drop-replies", client.to_string()),
-        Fault::DelayClient(client, by) => ("delay", format!("{client} {}", by.as_millis())),
-        Fault::SessionExpiry(session) => ("expire", session.to_string()),
-        Fault::Compact => ("compact", String::new()),
-        Fault::ClockStep(at, ms) => ("clock", format!("{at} {ms}")),
-        Fault::WipeCluster => ("wipe", String::new()),
-    };
-    let rest = rest.split_whitespace().map(str::to_owned);
-    [verb.to_owned(), name.to_owned()].into_iter().chain(rest).collect()
-}
-
-#[async_trait]
-impl Harness for UrlHarness {
-    fn name(&self) -> &'static str {
-        "url"
-    }
-
-    fn hooks(&self) -> Hooks {
-        let text = self.call(&["hooks".to_owned()]).unwrap_or_default();
-        let has = |word| text.split_whitespace().any(|found| found == word);
-        Hooks {
-            servers: 1,
-            kill: has("kill"),
-            pause: has("pause"),
-            partition: has("partition"),
-            proxy: has("proxy"),
-            expire: has("expire"),
-            compact: has("compact"),
-            clock: has("clock"),
-            wipe: has("wipe"),
-        }
-    }
-
-    fn timing(&self) -> Timing {
-        self.timing
-    }
-
-    async fn connect(&self, ns: &str, _client: usize) -> Result<Arc<dyn Coordinator>> {
-        let opts = OpenOpts {
-            request_timeout: self.timing.request,
-            detect: self.timing.detect,
-            ..OpenOpts::default()
-        };
-        open(&self.backends, &below(&self.url, ns), opts).await
-    }
-
-    async fn inject(&self, fault: &Fault) -> Result<()> {
-        self.call(&words("inject", fault)).map(drop)
-    }
-
-    async fn heal(&self, fault: &Fault) -> Result<()> {
-        self.call(&words("heal", fault)).map(drop)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_namespace_goes_before_the_query() {
-        let check = |url, expected| assert_eq!(below(url, "ns"), expected);
-        check("mem://a", "mem://a/ns");
-        check("etcd://h:1,h:2/p/?ca=/x", "etcd://h:1,h:2/p/ns?ca=/x");
-    }
-
-    #[test]
-    fn faults_are_plain_words() {
-        let check = |fault, expected: &str| assert_eq!(words("heal", &fault).join(" "), expected);
-        check(Fault::KillServer(2), "heal kill 2");
-        check(Fault::ClockStep(0, -5), "heal clock 0 -5");
-        check(Fault::Compact, "heal compact");
-    }
 
     #[test]
     fn how_long() {

@@ -48,6 +48,10 @@ impl<H: Harness, A: Admin> Harness for Administered<H, A> {
         self.harness.connect(ns, client).await
     }
 
+    async fn leader(&self) -> Option<usize> {
+        self.harness.leader().await
+    }
+
     async fn inject(&self, fault: &Fault) -> Result<()> {
         match fault {
             Fault::SessionExpiry(session) => self.admin.expire(*session).await,

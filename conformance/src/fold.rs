@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::case::{Client, within};
+use crate::case::{Client, slack, within};
 
 /// The folded state of one stream; panics when W1, W4, W5 or W9 is broken.
 pub struct Fold {
@@ -79,7 +79,7 @@ impl Fold {
     }
 
     pub async fn until(&mut self, what: &str, mut holds: impl FnMut(&Fold) -> bool) {
-        let patience = self.patience;
+        let patience = self.patience * slack();
         let all = async {
             while !(matches!(self.phase, Phase::Synced) && holds(self)) {
                 let event = self.events.next().await;

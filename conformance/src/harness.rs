@@ -24,6 +24,8 @@ pub enum Fault {
     /// Requests pass, answers are lost.
     DropReplies(usize),
     DelayClient(usize, Duration),
+    /// The client reaches this server only.
+    PinClient(usize, usize),
     /// The server ends the session now. Needs no `heal`.
     SessionExpiry(SessionId),
     /// Drop all history before the current revision. Needs no `heal`.
@@ -42,7 +44,7 @@ pub struct Hooks {
     pub kill: bool,
     pub pause: bool,
     pub partition: bool,
-    /// Cut, black hole, dropped replies and delay of one client.
+    /// Cut, black hole, dropped replies, delay and pinning of one client.
     pub proxy: bool,
     pub expire: bool,
     pub compact: bool,
@@ -92,6 +94,11 @@ pub trait Harness: Send + Sync + 'static {
     /// faults act on.
     async fn connect(&self, ns: &str, client: usize) -> Result<Arc<dyn Coordinator>>;
 
+    /// The server that leads, if that can be told; cases that want it try every server otherwise.
+    async fn leader(&self) -> Option<usize> {
+        None
+    }
+
     async fn inject(&self, fault: &Fault) -> Result<()> {
         Err(Error::none(ErrorKind::Unsupported("this fault")).because(format!("{fault:?}")))
     }
@@ -136,6 +143,22 @@ impl Need {
             Need::Wipe => hooks.wipe,
             Need::ThreeServers => hooks.servers >= 3,
             Need::Alone => true,
+        }
+    }
+
+    /// What a harness without it has to say.
+    pub fn lacking(self) -> &'static str {
+        match self {
+            Need::Proxy => "no hook on a client's connections (proxy)",
+            Need::Kill => "no hook to kill servers (kill)",
+            Need::Pause => "no hook to stop servers (pause)",
+            Need::Partition => "no hook on the network between servers (partition)",
+            Need::Expire => "no hook to end a session (expire)",
+            Need::Compact => "no history that could be dropped, or no hook to drop it (compact)",
+            Need::Clock => "no hook on a server's own clock (clock)",
+            Need::Wipe => "no hook to replace the cluster (wipe)",
+            Need::ThreeServers => "fewer than three servers",
+            Need::Alone => "",
         }
     }
 

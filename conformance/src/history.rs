@@ -4,9 +4,12 @@
 //! recorded write also puts a mark nobody else touches; a last listing of the marks tells which
 //! writes of unknown outcome took effect, and when. What is checked: T1, T2, T3, T9, T10, R2, R3, R5.
 
+mod violation;
+
 use coord_api::{Compare, Entry, Key, Op, Revision, Txn, Version};
 use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
+pub use violation::Violation;
 
 /// One call of one client.
 #[derive(Clone, Debug)]
@@ -64,15 +67,42 @@ pub struct Tally {
     pub reads: usize,
 }
 
+impl Tally {
+    pub const EMPTY: Tally = Tally {
+        committed: 0,
+        conflicts: 0,
+        unknown_applied: 0,
+        unknown_lost: 0,
+        refused: 0,
+        reads: 0,
+    };
+
+    /// Calls in all; reads that failed tell nothing and are not among them.
+    pub fn calls(&self) -> usize {
+        let unknown = self.unknown_applied + self.unknown_lost;
+        self.committed + self.conflicts + unknown + self.refused + self.reads
+    }
+
+    pub fn add(&mut self, other: &Tally) {
+        self.committed += other.committed;
+        self.conflicts += other.conflicts;
+        self.unknown_applied += other.unknown_applied;
+        self.unknown_lost += other.unknown_lost;
+        self.refused += other.refused;
+        self.reads += other.reads;
+    }
+}
+
 /// Checks a whole history; `marks` is the last listing of all marks, after every fault was healed.
 ///
 /// # Errors
 /// What cannot be explained, in words.
-pub fn check(history: &[Call], marks: &[Entry]) -> Result<Tally, String> {
+pub fn check(history: &[Call], marks: &[Entry]) -> Result<Tally, Violation> {
     let marked: HashMap<&Key, Revision> = marks.iter().map(|e| (&e.key, e.created)).collect();
     let mut tally = Tally::default();
     let mut writes: Writes<'_> = BTreeMap::new();
-    for call in history {
+    for (n, call) in history.iter().enumerate() {
+        let shown = |why: String| Violation { why, call: Some(n) };
         let What::Write { txn, mark, answer } = &call.what else {
             tally.reads += 1;
             continue;
@@ -84,10 +114,11 @@ pub fn check(history: &[Call], marks: &[Entry]) -> Result<Tally, String> {
                 (at, Some(versions.as_slice()))
             }
             (Answer::Committed { revision, .. }, there) => {
-                return Err(format!("{mark} committed at {revision}, its mark is of {there:?}"));
+                let why = format!("{mark} committed at {revision}, its mark is of {there:?}");
+                return Err(shown(why));
             }
             (Answer::Conflict { .. } | Answer::Refused, Some(at)) => {
-                return Err(format!("{mark}: {answer:?}, yet it took effect at {at}"));
+                return Err(shown(format!("{mark}: {answer:?}, yet it took effect at {at}")));
             }
             (Answer::Unknown, Some(at)) => {
                 tally.unknown_applied += 1;
@@ -107,23 +138,29 @@ pub fn check(history: &[Call], marks: &[Entry]) -> Result<Tally, String> {
             }
         };
         if writes.insert(at, (call, txn, versions)).is_some() {
-            return Err(format!("two transactions at {at}"));
+            return Err(shown(format!("two transactions at {at}")));
         }
     }
-    let states = replay(&writes)?;
+    let states = replay(&writes).map_err(|(at, why)| {
+        let (call, ..) = writes[&at];
+        Violation { why, call: history.iter().position(|other| std::ptr::eq(other, call)) }
+    })?;
     let bounds = Bounds::of(history, &writes);
-    history.iter().try_for_each(|call| bounds.explain(call, &states))?;
+    for (n, call) in history.iter().enumerate() {
+        let explained = bounds.explain(call, &states);
+        explained.map_err(|why| Violation { why, call: Some(n) })?;
+    }
     sessions_never_go_back(history)?;
     Ok(tally)
 }
 
 /// The state after each revision; every compare must have held just before its own.
-fn replay(writes: &Writes<'_>) -> Result<BTreeMap<Revision, State>, String> {
+fn replay(writes: &Writes<'_>) -> Result<BTreeMap<Revision, State>, (Revision, String)> {
     let mut state = State::new();
     let mut states = BTreeMap::from([(Revision(0), state.clone())]);
     for (at, (_, txn, versions)) in writes {
         if let Some(broken) = txn.compares.iter().find(|c| holds(c, &state) == Some(false)) {
-            return Err(format!("committed at {at} although {broken:?} did not hold"));
+            return Err((*at, format!("committed at {at} although {broken:?} did not hold")));
         }
         for (i, op) in txn.ops.iter().enumerate() {
             match op {
@@ -277,115 +314,4 @@ fn sessions_never_go_back(history: &[Call]) -> Result<(), String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use coord_api::Space;
-    use std::time::Duration;
-
-    fn key(name: &str) -> Key {
-        Key::new(&Space::new("s").unwrap(), name).unwrap()
-    }
-
-    fn version(n: u64) -> Version {
-        Version([n, 0, 0])
-    }
-
-    /// Builds calls with the times given in ms.
-    struct Build(Instant, Vec<Call>);
-
-    impl Build {
-        fn call(&mut self, begun: u64, ended: u64, what: What) {
-            let at = |ms| self.0 + Duration::from_millis(ms);
-            self.1.push(Call { client: 0, begun: at(begun), ended: at(ended), what });
-        }
-
-        fn write(&mut self, begun: u64, ended: u64, mark: &str, txn: Txn, answer: Answer) {
-            let txn = txn.put(&key(mark), "");
-            self.call(begun, ended, What::Write { txn, mark: key(mark), answer });
-        }
-
-        fn read(&mut self, begun: u64, ended: u64, found: Option<(&'static str, u64)>, at: u64) {
-            let entry = found.map(|(value, n)| entry("k", value, n));
-            let (keys, revision) = (vec![key("k")], Revision(at));
-            let found = entry.into_iter().collect();
-            self.call(begun, ended, What::Read { keys, found, revision, linearizable: true });
-        }
-    }
-
-    fn entry(name: &str, value: &'static str, n: u64) -> Entry {
-        Entry {
-            key: key(name),
-            value: value.into(),
-            version: version(n),
-            created: Revision(1),
-            modified: Revision(n),
-            owner: None,
-        }
-    }
-
-    fn committed(n: u64) -> Answer {
-        let versions = vec![Some(version(n)), Some(version(n))];
-        Answer::Committed { revision: Revision(n), versions }
-    }
-
-    fn check_that(build: Build, marks: &[(&str, u64)], expected: Result<(), &str>) {
-        let mark = |(name, n): &(&str, u64)| Entry { created: Revision(*n), ..entry(name, "", *n) };
-        let marks: Vec<Entry> = marks.iter().map(mark).collect();
-        match (check(&build.1, &marks), expected) {
-            (Ok(_), Ok(())) => {}
-            (Err(why), Err(start)) => assert!(why.starts_with(start), "{why}"),
-            (got, expected) => panic!("{got:?}, not {expected:?}"),
-        }
-    }
-
-    fn start() -> Build {
-        let mut build = Build(Instant::now(), Vec::new());
-        build.write(0, 10, "m1", Txn::new().put(&key("k"), "a"), committed(1));
-        build
-    }
-
-    #[test]
-    fn what_has_an_order_is_accepted() {
-        let mut build = start();
-        build.read(20, 30, Some(("a", 1)), 1);
-        let cas = Txn::new().version(&key("k"), version(1)).put(&key("k"), "b");
-        build.write(40, 60, "m2", cas.clone(), Answer::Unknown);
-        build.read(50, 55, Some(("b", 2)), 2);
-        build.write(70, 80, "m3", cas, Answer::Conflict { failed: Some(0) });
-        check_that(build, &[("m1", 1), ("m2", 2)], Ok(()));
-    }
-
-    #[test]
-    fn what_has_none_is_not() {
-        let mut stale = start();
-        stale.read(20, 30, None, 0);
-        check_that(stale, &[("m1", 1)], Err("R2"));
-
-        let mut wrong = start();
-        wrong.read(20, 30, Some(("b", 1)), 1);
-        check_that(wrong, &[("m1", 1)], Err("R5"));
-
-        let mut lost = start();
-        lost.write(20, 30, "m2", Txn::new().put(&key("k"), "b"), committed(2));
-        check_that(lost, &[("m1", 1)], Err("s/m2 committed at 2"));
-
-        let mut doubled = start();
-        let absent = Txn::new().absent(&key("k")).put(&key("k"), "b");
-        doubled.write(20, 30, "m2", absent.clone(), committed(2));
-        check_that(doubled, &[("m1", 1), ("m2", 2)], Err("committed at 2 although"));
-
-        let mut groundless = start();
-        let exists = Txn::new().exists(&key("k")).put(&key("k"), "b");
-        groundless.write(20, 30, "m2", exists, Answer::Conflict { failed: Some(0) });
-        check_that(groundless, &[("m1", 1)], Err("T9"));
-
-        let mut liar = start();
-        liar.write(20, 30, "m2", absent, Answer::Refused);
-        check_that(liar, &[("m1", 1), ("m2", 2)], Err("s/m2: Refused"));
-
-        let mut back = start();
-        back.write(20, 30, "m2", Txn::new(), committed(5));
-        back.write(40, 50, "m3", Txn::new(), committed(3));
-        check_that(back, &[("m1", 1), ("m2", 5), ("m3", 3)], Err("T10"));
-    }
-}
+mod tests;

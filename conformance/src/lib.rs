@@ -6,6 +6,7 @@
 mod bench;
 mod case;
 mod cases;
+pub mod certificates;
 mod cli;
 mod dice;
 mod extra;
@@ -15,12 +16,15 @@ pub mod history;
 mod load;
 mod mem;
 mod namespaced;
+pub mod network;
 mod process;
 mod proxy;
 mod report;
 mod run;
 pub mod servers;
+mod soak;
 pub mod statements;
+mod url;
 
 pub use case::{Case, Client, Ctx, Stop, Verdict};
 pub use cli::cli;
@@ -33,6 +37,7 @@ pub use namespaced::Namespaced;
 pub use process::ProcessHarness;
 pub use proxy::{ProxyHarness, Tcp};
 pub use run::{Outcome, Runner, main, seed};
+pub use url::UrlHarness;
 
 /// Every case, in the order of its group.
 pub fn registry() -> impl Iterator<Item = &'static Case> {

@@ -76,6 +76,8 @@ impl Harness for MemHarness {
             Fault::Compact => self.mem.compact(),
             Fault::ClockStep(_, ms) => self.mem.step_clock(*ms),
             Fault::WipeCluster => self.mem.wipe(),
+            // It reaches nothing else.
+            Fault::PinClient(..) => {}
             Fault::PartitionServers(_) => {
                 return Err(Error::none(ErrorKind::Unsupported("one server has no partition")));
             }

@@ -1,6 +1,7 @@
 //! Real server processes under test: [`Cluster`] with a backend's handles, behind proxies.
 
 use crate::harness::{Fault, Hooks, Timing};
+use crate::network::Network;
 use crate::proxy::{ProxyHarness, Tcp};
 use crate::servers::Cluster;
 use async_trait::async_trait;
@@ -45,6 +46,17 @@ impl<B: Backend> ProcessHarness<B> {
             Err(error) => Err(internal(error.to_string())),
         }
     }
+
+    async fn on_network(
+        &self,
+        act: impl FnOnce(&Network) -> std::io::Result<()> + Send + 'static,
+    ) -> Result<()> {
+        self.on_cluster(|cluster| match cluster.network() {
+            Some(network) => act(network),
+            None => Err(std::io::ErrorKind::Unsupported.into()),
+        })
+        .await
+    }
 }
 
 #[async_trait]
@@ -54,8 +66,7 @@ impl<B: Backend> Tcp for ProcessHarness<B> {
     }
 
     fn servers(&self) -> Vec<SocketAddr> {
-        let ports = self.cluster.lock().ports();
-        ports.into_iter().map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect()
+        self.cluster.lock().addresses()
     }
 
     async fn connect(
@@ -74,15 +85,26 @@ impl<B: Backend> Tcp for ProcessHarness<B> {
     }
 
     fn hooks(&self) -> Hooks {
-        let servers = self.cluster.lock().len();
-        Hooks { servers, kill: true, pause: true, wipe: true, ..Hooks::default() }
+        let cluster = self.cluster.lock();
+        let (servers, partition) =
+            (cluster.len(), cluster.len() > 1 && cluster.network().is_some());
+        Hooks { servers, kill: true, pause: true, wipe: true, partition, ..Hooks::default() }
     }
 
     fn timing(&self) -> Timing {
         self.timing
     }
 
+    async fn leader(&self) -> Option<usize> {
+        let cluster = self.cluster.clone();
+        tokio::task::spawn_blocking(move || cluster.lock().leader()).await.ok()?
+    }
+
     async fn inject(&self, fault: &Fault) -> Result<()> {
+        if let Fault::PartitionServers(sets) = fault {
+            let sets = sets.clone();
+            return self.on_network(move |network| network.partition(&sets)).await;
+        }
         match *fault {
             Fault::KillServer(at) => {
                 self.on_cluster(move |cluster| {
@@ -104,6 +126,10 @@ impl<B: Backend> Tcp for ProcessHarness<B> {
     }
 
     async fn heal(&self, fault: &Fault) -> Result<()> {
+        if let Fault::PartitionServers(sets) = fault {
+            let sets = sets.clone();
+            return self.on_network(move |network| network.join(&sets)).await;
+        }
         match *fault {
             Fault::KillServer(at) => self.on_cluster(move |cluster| cluster.restart(at)).await,
             Fault::PauseServer(at) => {

@@ -45,6 +45,11 @@ pub trait Tcp: Send + Sync + 'static {
         Timing::default()
     }
 
+    /// The server that leads, if that can be told.
+    async fn leader(&self) -> Option<usize> {
+        None
+    }
+
     /// Faults of servers, sessions and history.
     async fn inject(&self, fault: &Fault) -> Result<()> {
         Err(Error::none(ErrorKind::Unsupported("this fault")).because(format!("{fault:?}")))
@@ -88,8 +93,16 @@ impl<T: Tcp> Harness for ProxyHarness<T> {
         self.inner.connect(ns, &servers, self.timing()).await
     }
 
+    async fn leader(&self) -> Option<usize> {
+        self.inner.leader().await
+    }
+
     async fn inject(&self, fault: &Fault) -> Result<()> {
         let (client, mode) = match fault {
+            Fault::PinClient(client, server) => {
+                self.proxies.pin(*client, *server);
+                return Ok(());
+            }
             Fault::CutClient(client) => (*client, Mode::Cut),
             Fault::BlackholeClient(client) => (*client, Mode::Silent),
             Fault::DropReplies(client) => (*client, Mode::NoReplies),
@@ -105,7 +118,8 @@ impl<T: Tcp> Harness for ProxyHarness<T> {
             Fault::CutClient(client)
             | Fault::BlackholeClient(client)
             | Fault::DropReplies(client)
-            | Fault::DelayClient(client, _) => self.proxies.set(*client, Mode::Open),
+            | Fault::DelayClient(client, _)
+            | Fault::PinClient(client, _) => self.proxies.set(*client, Mode::Open),
             other => return self.inner.heal(other).await,
         }
         Ok(())
@@ -139,9 +153,10 @@ struct Proxies {
     clients: Mutex<HashMap<usize, ClientProxy>>,
 }
 
+/// By server.
 struct ClientProxy {
     addresses: Vec<SocketAddr>,
-    gate: watch::Sender<Gate>,
+    gates: Vec<watch::Sender<Gate>>,
 }
 
 impl Proxies {
@@ -161,29 +176,43 @@ impl Proxies {
         if let Some(known) = clients.get(&client) {
             return Ok(known.addresses.clone());
         }
-        let (gate, watched) = watch::channel(Gate { mode: Mode::Open, resets: 0 });
         let runtime = self.runtime.as_ref().expect("taken only when dropped");
-        let mut addresses = Vec::new();
+        let (mut addresses, mut gates) = (Vec::new(), Vec::new());
         for upstream in &self.upstreams {
+            let (gate, watched) = watch::channel(Gate { mode: Mode::Open, resets: 0 });
+            gates.push(gate);
             let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
             listener.set_nonblocking(true)?;
             addresses.push(listener.local_addr()?);
-            runtime.spawn(listen(listener, *upstream, watched.clone()));
+            runtime.spawn(listen(listener, *upstream, watched));
         }
-        clients.insert(client, ClientProxy { addresses: addresses.clone(), gate });
+        clients.insert(client, ClientProxy { addresses: addresses.clone(), gates });
         Ok(addresses)
     }
 
     fn set(&self, client: usize, mode: Mode) {
         if let Some(proxy) = self.clients.lock().get(&client) {
-            proxy.gate.send_modify(|gate| {
-                // A stream that has lost bytes cannot go on.
-                let torn = gate.mode == Mode::NoReplies || mode == Mode::Cut;
-                gate.resets += u64::from(torn && gate.mode != mode);
-                gate.mode = mode;
-            });
+            proxy.gates.iter().for_each(|gate| turn(gate, mode));
         }
     }
+
+    /// Only the way to that server stays open.
+    fn pin(&self, client: usize, server: usize) {
+        if let Some(proxy) = self.clients.lock().get(&client) {
+            for (at, gate) in proxy.gates.iter().enumerate() {
+                turn(gate, if at == server { Mode::Open } else { Mode::Cut });
+            }
+        }
+    }
+}
+
+fn turn(gate: &watch::Sender<Gate>, mode: Mode) {
+    gate.send_modify(|gate| {
+        // A stream that has lost bytes cannot go on.
+        let torn = gate.mode == Mode::NoReplies || mode == Mode::Cut;
+        gate.resets += u64::from(torn && gate.mode != mode);
+        gate.mode = mode;
+    });
 }
 
 impl Drop for Proxies {

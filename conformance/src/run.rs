@@ -42,16 +42,29 @@ impl Runner {
         Runner { harness, runtime: Arc::new(runtime), alone: Arc::default(), seed }
     }
 
+    /// The same harness, with other random choices.
+    pub(crate) fn with_seed(&self, seed: u64) -> Runner {
+        Runner { seed, ..self.clone() }
+    }
+
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    pub(crate) fn harness_name(&self) -> &'static str {
+        self.harness.name()
+    }
+
     /// Why the case cannot run here.
     pub fn obstacle(&self, case: &Case) -> Option<String> {
         let hooks = self.harness.hooks();
-        let missing: Vec<String> = case
+        let missing: Vec<&str> = case
             .needs
             .iter()
             .filter(|need| !need.met_by(&hooks))
-            .map(|need| format!("{need:?}").to_lowercase())
+            .map(|need| need.lacking())
             .collect();
-        (!missing.is_empty()).then(|| format!("no hook: {}", missing.join(", ")))
+        (!missing.is_empty()).then(|| missing.join("; "))
     }
 
     /// Runs one case; blocks.
@@ -131,11 +144,15 @@ pub fn seed() -> u64 {
 }
 
 /// The whole of a backend's test file: every case as a test of its own, with libtest's options.
-/// A case without its hook shows as ignored, with the reason as its kind.
+/// A case without its hook shows as ignored, with the reason as its kind. With
+/// `CONFORMANCE_HISTORIES=N` in the environment so many random histories under faults instead.
 pub fn main(harness: impl Harness) -> ExitCode {
     let mut args = Arguments::from_args();
     args.test_threads.get_or_insert(SIDE_BY_SIDE);
     let runner = Runner::new(Arc::new(harness), seed());
+    if let Some(count) = crate::soak::wanted().filter(|_| !args.list) {
+        return crate::soak::histories(&runner, count);
+    }
     let mut trials: Vec<Trial> = crate::registry().map(|case| trial(&runner, case)).collect();
     let probe = runner.clone();
     trials.push(Trial::test("suite::undeclared_hooks_are_refused", move || {

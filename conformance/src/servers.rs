@@ -7,12 +7,14 @@
 //! Facts: start lines and figures in etcd's and ZooKeeper's administrator guides; on Debian 12 an
 //! etcd answers within 1 s (three: 1.5 s), a ZooKeeper within 1 s (three: 4 s).
 
+use crate::network::Network;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -26,8 +28,27 @@ const ATTEMPTS: usize = 3;
 pub struct Cluster {
     kind: Kind,
     servers: Vec<Server>,
+    place: Place,
     /// Removed with the value.
     dir: TempDir,
+}
+
+/// Where the servers run: on the loopback, or each on a machine of its own.
+#[derive(Clone, Debug, Default)]
+pub struct Place(Option<Arc<Network>>);
+
+impl Place {
+    pub fn on(network: Arc<Network>) -> Place {
+        Place(Some(network))
+    }
+
+    fn address(&self, at: usize) -> IpAddr {
+        self.0.as_ref().map_or(Ipv4Addr::LOCALHOST.into(), |network| network.address(at))
+    }
+
+    fn command(&self, at: usize, program: &str) -> Command {
+        self.0.as_ref().map_or_else(|| Command::new(program), |net| net.command(at, program))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +59,8 @@ enum Kind {
 
 #[derive(Debug)]
 struct Server {
-    port: u16,
+    at: usize,
+    address: SocketAddr,
     program: &'static str,
     args: Vec<String>,
     log: PathBuf,
@@ -54,6 +76,7 @@ pub struct EtcdOpts {
     pub args: Vec<String>,
     /// Server certificate, its key and the CA that clients must be signed by: PEM files.
     pub tls: Option<(PathBuf, PathBuf, PathBuf)>,
+    pub place: Place,
 }
 
 /// What ZooKeeper is started with beyond the least.
@@ -65,12 +88,14 @@ pub struct ZooKeeperOpts {
     pub lines: Vec<String>,
     /// More arguments for the Java machine.
     pub java: Vec<String>,
+    pub place: Place,
 }
 
 impl Default for ZooKeeperOpts {
     fn default() -> ZooKeeperOpts {
         // 4 s to 40 s, as with ZooKeeper's own default tick.
-        ZooKeeperOpts { tick: Duration::from_secs(2), lines: Vec::new(), java: Vec::new() }
+        let tick = Duration::from_secs(2);
+        ZooKeeperOpts { tick, lines: Vec::new(), java: Vec::new(), place: Place::default() }
     }
 }
 
@@ -84,7 +109,7 @@ impl Cluster {
             let dir = tempfile::Builder::new().prefix("etcd-").tempdir()?;
             let servers = etcd_servers(dir.path(), members, opts)?;
             let kind = Kind::Etcd { tls: opts.tls.is_some() };
-            Cluster { kind, servers, dir }.up()
+            Cluster { kind, servers, place: opts.place.clone(), dir }.up()
         })
     }
 
@@ -96,13 +121,14 @@ impl Cluster {
         retried(|| {
             let dir = tempfile::Builder::new().prefix("zookeeper-").tempdir()?;
             let servers = zookeeper_servers(dir.path(), servers, opts)?;
-            Cluster { kind: Kind::ZooKeeper, servers, dir }.up()
+            let place = opts.place.clone();
+            Cluster { kind: Kind::ZooKeeper, servers, place, dir }.up()
         })
     }
 
     fn up(mut self) -> io::Result<Cluster> {
         for at in 0..self.servers.len() {
-            self.servers[at].start()?;
+            self.servers[at].start(&self.place)?;
         }
         for at in 0..self.servers.len() {
             self.ready(at)?;
@@ -119,15 +145,20 @@ impl Cluster {
         self.servers.is_empty()
     }
 
-    /// Client ports by index.
-    pub fn ports(&self) -> Vec<u16> {
-        self.servers.iter().map(|server| server.port).collect()
+    /// Where clients reach the servers, by index.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.servers.iter().map(|server| server.address).collect()
     }
 
-    /// `127.0.0.1:PORT` of every server, with commas, as an address of a backend has it.
+    /// `HOST:PORT` of every server, with commas, as an address of a backend has it.
     pub fn hosts(&self) -> String {
-        let hosts: Vec<_> = self.ports().iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        let hosts: Vec<_> = self.addresses().iter().map(SocketAddr::to_string).collect();
         hosts.join(",")
+    }
+
+    /// The network between the servers, if each is on a machine of its own.
+    pub fn network(&self) -> Option<&Arc<Network>> {
+        self.place.0.as_ref()
     }
 
     /// A private folder for the test's own files, gone with the cluster.
@@ -155,7 +186,7 @@ impl Cluster {
     /// Those of starting a process.
     pub fn launch(&mut self, at: usize) -> io::Result<()> {
         self.kill(at);
-        self.servers[at].start()
+        self.servers[at].start(&self.place)
     }
 
     /// Waits until a started server serves.
@@ -194,7 +225,7 @@ impl Cluster {
             }
         }
         for server in &mut self.servers {
-            server.start()?;
+            server.start(&self.place)?;
         }
         (0..self.servers.len()).try_for_each(|at| self.ready(at))
     }
@@ -225,7 +256,7 @@ impl Cluster {
     fn serves(&self, at: usize) -> bool {
         match self.kind {
             // With client certificates only the port can be tried.
-            Kind::Etcd { tls: true } => TcpStream::connect(("127.0.0.1", self.servers[at].port))
+            Kind::Etcd { tls: true } => TcpStream::connect(self.servers[at].address)
                 .is_ok_and(|_| self.metrics(at).is_some_and(|text| has_leader(&text))),
             Kind::Etcd { tls: false } => self.metrics(at).is_some_and(|text| has_leader(&text)),
             Kind::ZooKeeper => self.word(at, "srvr").is_some_and(|text| text.contains("Mode:")),
@@ -234,13 +265,13 @@ impl Cluster {
 
     /// Etcd's metrics come over a plain port of their own, next to data that needs no secret.
     fn metrics(&self, at: usize) -> Option<String> {
-        let port = self.servers[at].metrics_port()?;
-        ask(port, "GET /metrics HTTP/1.0\r\n\r\n")
+        let address = self.servers[at].metrics()?;
+        ask(address, "GET /metrics HTTP/1.0\r\n\r\n")
     }
 
     /// ZooKeeper's four-letter words.
     fn word(&self, at: usize, word: &str) -> Option<String> {
-        ask(self.servers[at].port, word)
+        ask(self.servers[at].address, word)
     }
 }
 
@@ -248,11 +279,11 @@ fn has_leader(metrics: &str) -> bool {
     metrics.lines().any(|line| line.trim() == "etcd_server_has_leader 1")
 }
 
-fn ask(port: u16, question: &str) -> Option<String> {
-    let limit = Some(Duration::from_secs(1));
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    stream.set_read_timeout(limit).ok()?;
-    stream.set_write_timeout(limit).ok()?;
+fn ask(address: SocketAddr, question: &str) -> Option<String> {
+    let limit = Duration::from_secs(1);
+    let mut stream = TcpStream::connect_timeout(&address, limit).ok()?;
+    stream.set_read_timeout(Some(limit)).ok()?;
+    stream.set_write_timeout(Some(limit)).ok()?;
     stream.write_all(question.as_bytes()).ok()?;
     let mut text = String::new();
     stream.take(1 << 20).read_to_string(&mut text).ok()?;
@@ -260,9 +291,10 @@ fn ask(port: u16, question: &str) -> Option<String> {
 }
 
 impl Server {
-    fn start(&mut self) -> io::Result<()> {
+    fn start(&mut self, place: &Place) -> io::Result<()> {
         let log = fs::OpenOptions::new().create(true).append(true).open(&self.log)?;
-        let child = Command::new(self.program)
+        let child = place
+            .command(self.at, self.program)
             .args(&self.args)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -289,9 +321,9 @@ impl Server {
         }
     }
 
-    fn metrics_port(&self) -> Option<u16> {
+    fn metrics(&self) -> Option<SocketAddr> {
         let at = self.args.iter().position(|arg| arg == "--listen-metrics-urls")?;
-        self.args.get(at + 1)?.rsplit(':').next()?.parse().ok()
+        self.args.get(at + 1)?.rsplit('/').next()?.parse().ok()
     }
 }
 
@@ -327,12 +359,14 @@ fn free_ports(count: usize) -> io::Result<Vec<u16>> {
 fn etcd_servers(dir: &Path, members: usize, opts: &EtcdOpts) -> io::Result<Vec<Server>> {
     let ports = free_ports(members * 3)?;
     let scheme = if opts.tls.is_some() { "https" } else { "http" };
-    let url = |port: u16| format!("http://127.0.0.1:{port}");
+    let url = |at: usize, port: u16| {
+        format!("http://{}", SocketAddr::from((opts.place.address(at), port)))
+    };
     let all: Vec<String> =
-        (0..members).map(|at| format!("s{at}={}", url(ports[members + at]))).collect();
+        (0..members).map(|at| format!("s{at}={}", url(at, ports[members + at]))).collect();
     let server = |at: usize| {
-        let (client, peer) =
-            (format!("{scheme}://127.0.0.1:{}", ports[at]), url(ports[members + at]));
+        let address = SocketAddr::from((opts.place.address(at), ports[at]));
+        let (client, peer) = (format!("{scheme}://{address}"), url(at, ports[members + at]));
         let mut args: Vec<String> = [
             ("--name", format!("s{at}")),
             ("--data-dir", dir.join(format!("s{at}")).display().to_string()),
@@ -340,7 +374,7 @@ fn etcd_servers(dir: &Path, members: usize, opts: &EtcdOpts) -> io::Result<Vec<S
             ("--advertise-client-urls", client),
             ("--listen-peer-urls", peer.clone()),
             ("--initial-advertise-peer-urls", peer),
-            ("--listen-metrics-urls", url(ports[2 * members + at])),
+            ("--listen-metrics-urls", url(at, ports[2 * members + at])),
             ("--initial-cluster", all.join(",")),
             ("--initial-cluster-token", "test".into()),
             ("--initial-cluster-state", "new".into()),
@@ -361,7 +395,7 @@ fn etcd_servers(dir: &Path, members: usize, opts: &EtcdOpts) -> io::Result<Vec<S
         args.extend(opts.args.iter().cloned());
         let log = dir.join(format!("s{at}.log"));
         let state = dir.join(format!("s{at}"));
-        Server { port: ports[at], program: "etcd", args, log, state, child: None }
+        Server { at, address, program: "etcd", args, log, state, child: None }
     };
     Ok((0..members).map(server).collect())
 }
@@ -379,11 +413,8 @@ fn zookeeper_servers(dir: &Path, servers: usize, opts: &ZooKeeperOpts) -> io::Re
     let ensemble: Vec<String> = (0..servers)
         .map(|at| {
             let (quorum, election) = (ports[servers + at], ports[2 * servers + at]);
-            format!(
-                "server.{}=127.0.0.1:{quorum}:{election}:participant;127.0.0.1:{}",
-                at + 1,
-                ports[at]
-            )
+            let (host, port) = (opts.place.address(at), ports[at]);
+            format!("server.{}={host}:{quorum}:{election}:participant;{host}:{port}", at + 1)
         })
         .collect();
     let server = |at: usize| -> io::Result<Server> {
@@ -402,9 +433,10 @@ fn zookeeper_servers(dir: &Path, servers: usize, opts: &ZooKeeperOpts) -> io::Re
             // A log file each 64 KiB instead of 64 MiB: many servers run on one disk.
             "preAllocSize=64".into(),
         ];
+        let address = SocketAddr::from((opts.place.address(at), ports[at]));
         if servers == 1 {
-            lines.push(format!("clientPort={}", ports[0]));
-            lines.push("clientPortAddress=127.0.0.1".into());
+            lines.push(format!("clientPort={}", address.port()));
+            lines.push(format!("clientPortAddress={}", address.ip()));
         } else {
             lines.extend(["standaloneEnabled=false".into(), "reconfigEnabled=true".into()]);
             lines.extend(ensemble.iter().cloned());
@@ -430,7 +462,7 @@ fn zookeeper_servers(dir: &Path, servers: usize, opts: &ZooKeeperOpts) -> io::Re
         args.push(config.display().to_string());
         let log = home.join("log");
         let state = data.join("version-2");
-        Ok(Server { port: ports[at], program: "java", args, log, state, child: None })
+        Ok(Server { at, address, program: "java", args, log, state, child: None })
     };
     (0..servers).map(server).collect()
 }

@@ -2,11 +2,14 @@
 
 use async_trait::async_trait;
 use backend_etcd::Etcd;
-use conformance::servers::{Cluster, EtcdOpts};
+use conformance::network::{self, Network};
+use conformance::servers::{Cluster, EtcdOpts, Place};
 use conformance::{Admin, Administered, ProcessHarness, Timing};
 use coord_api::{Error, ErrorKind, Result, SessionId};
 use etcd_client::Client;
+use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 struct Etcdctl {
     endpoints: Vec<String>,
@@ -40,8 +43,11 @@ impl Admin for Etcdctl {
 }
 
 pub fn conformance(name: &'static str, members: usize) -> ExitCode {
-    let cluster = Cluster::etcd(members, &EtcdOpts::default()).expect("etcd starts");
-    let endpoints = cluster.ports().iter().map(|port| format!("127.0.0.1:{port}")).collect();
+    network::enter().expect("a network of its own");
+    let network = Arc::new(Network::of(members).expect("machines"));
+    let opts = EtcdOpts { place: Place::on(network), ..EtcdOpts::default() };
+    let cluster = Cluster::etcd(members, &opts).expect("etcd starts");
+    let endpoints = cluster.addresses().iter().map(SocketAddr::to_string).collect();
     let url = |hosts: &str, ns: &str| format!("etcd://{hosts}/{ns}");
     let harness = ProcessHarness::new(name, cluster, Etcd, Timing::default(), url);
     conformance::main(Administered::new(harness, Etcdctl { endpoints }))

@@ -5,24 +5,26 @@
 
 use async_trait::async_trait;
 use backend_zk::ZooKeeper;
-use conformance::servers::{Cluster, ZooKeeperOpts};
+use conformance::network::{self, Network};
+use conformance::servers::{Cluster, Place, ZooKeeperOpts};
 use conformance::{Admin, Administered, ProcessHarness, Timing};
 use coord_api::{Error, ErrorKind, Result, SessionId};
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 struct Ensemble {
-    ports: Vec<u16>,
+    addresses: Vec<SocketAddr>,
 }
 
 #[async_trait]
 impl Admin for Ensemble {
     async fn expire(&self, session: SessionId) -> Result<()> {
         let mut last = io::Error::other("no server");
-        for port in self.ports.clone() {
-            match tokio::task::spawn_blocking(move || close_session(port, session.0)).await {
+        for address in self.addresses.clone() {
+            match tokio::task::spawn_blocking(move || close_session(address, session.0)).await {
                 Ok(Ok(())) => return Ok(()),
                 Ok(Err(error)) => last = error,
                 Err(error) => last = io::Error::other(error),
@@ -42,9 +44,9 @@ impl Admin for Ensemble {
 
 /// The owner of a session that is taken over connects again at once and takes it back; so the
 /// closing goes out with the connect, and again until the session is gone.
-fn close_session(port: u16, session: u64) -> io::Result<()> {
+fn close_session(address: SocketAddr, session: u64) -> io::Result<()> {
     for _ in 0..50 {
-        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        let mut stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
         // ConnectRequest: protocol, last zxid, timeout, session, password, read-only.
@@ -87,9 +89,12 @@ fn password(session: u64) -> [u8; 16] {
 }
 
 pub fn conformance(name: &'static str, servers: usize) -> ExitCode {
-    let cluster = Cluster::zookeeper(servers, &ZooKeeperOpts::default()).expect("ZooKeeper starts");
-    let ports = cluster.ports();
+    network::enter().expect("a network of its own");
+    let network = Arc::new(Network::of(servers).expect("machines"));
+    let opts = ZooKeeperOpts { place: Place::on(network), ..ZooKeeperOpts::default() };
+    let cluster = Cluster::zookeeper(servers, &opts).expect("ZooKeeper starts");
+    let addresses = cluster.addresses();
     let url = |hosts: &str, ns: &str| format!("zk://{hosts}/{ns}");
     let harness = ProcessHarness::new(name, cluster, ZooKeeper, Timing::default(), url);
-    conformance::main(Administered::new(harness, Ensemble { ports }))
+    conformance::main(Administered::new(harness, Ensemble { addresses }))
 }

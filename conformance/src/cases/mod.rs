@@ -9,7 +9,8 @@ mod health;
 mod key;
 mod kv;
 mod lock;
-mod random;
+mod quorum;
+pub(crate) mod random;
 mod resync;
 mod session;
 mod txn;
@@ -25,6 +26,7 @@ pub const GROUPS: &[&[Case]] = &[
     session::CASES,
     elect::CASES,
     lock::CASES,
+    quorum::CASES,
     error::CASES,
     cancel::CASES,
     health::CASES,

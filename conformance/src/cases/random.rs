@@ -10,6 +10,7 @@ use coord_api::{
     Coordinator, CoordinatorExt, Error, Key, Prefix, ReadOpts, Revision, Space, SpaceKind, Txn,
     TxnOutcome,
 };
+use parking_lot::Mutex;
 use std::time::Duration;
 
 /// Runs some clients while `disturb` goes on and hands out their calls, heals, and checks the
@@ -53,9 +54,37 @@ async fn run<F: Future<Output = Result<(), Error>>>(
     let history: Vec<Call> = histories.into_iter().flatten().collect();
     let marks = marks(&last, &marked).await?;
     match check(&history, &marks) {
-        Ok(tally) => Ok(tally),
-        Err(why) => panic!("not linearizable: {why}"),
+        Ok(tally) => {
+            TOTALS.lock().add(&tally);
+            Ok(tally)
+        }
+        Err(violation) => panic!("not linearizable: {}", violation.told(&history)),
     }
+}
+
+/// The cases that make a history under faults.
+pub(crate) const FAMILIES: &[&str] = &[
+    "random::histories_under_cuts_have_an_order",
+    "random::histories_under_kills_and_pauses_have_an_order",
+    "random::histories_under_partitions_have_an_order",
+];
+
+/// All histories of this process that had an order.
+static TOTALS: Mutex<Tally> = Mutex::new(Tally::EMPTY);
+
+/// What they held, in words.
+pub(crate) fn totals() -> String {
+    let all = *TOTALS.lock();
+    format!(
+        "{} calls: {} committed, {} conflicts, {} reads, {} refused; unknown: {} applied, {} lost",
+        all.calls(),
+        all.committed,
+        all.conflicts,
+        all.reads,
+        all.refused,
+        all.unknown_applied,
+        all.unknown_lost
+    )
 }
 
 /// The run was worth something.
@@ -140,6 +169,20 @@ cases! { random;
         let pause = cx.timing.short / 40;
         let tally = run(&cx, 120, cx.timing.short / 4, |cx, _, budget| async move {
             let faults = (0..cx.servers()).flat_map(|at| [Fault::KillServer(at), Fault::PauseServer(at)]);
+            disturb(cx, faults.collect(), 5, pause, budget).await
+        })
+        .await?;
+        meaningful(tally);
+    }
+
+    [T2 X2 R2 R12 W4] needs [Partition ThreeServers] fn histories_under_partitions_have_an_order(cx) {
+        let pause = cx.timing.short / 4;
+        let tally = run(&cx, 120, cx.timing.short / 4, |cx, _, budget| async move {
+            let servers = 0..cx.servers();
+            let faults = servers.clone().map(|at| {
+                let others = servers.clone().filter(|other| *other != at).collect();
+                Fault::PartitionServers(vec![vec![at], others])
+            });
             disturb(cx, faults.collect(), 5, pause, budget).await
         })
         .await?;

@@ -33,11 +33,17 @@ pub enum Bug {
     WatchDeafAfterSecondReconnect,
     /// A fence holds for any candidate of its election.
     StaleFence,
+    /// Reads are answered for a moment as if the last change had not happened.
+    StaleRead,
+    /// Only the first of a transaction's compares is looked at.
+    LostGuard,
+    /// The owner of a session trusts it for longer than the servers keep it.
+    SessionKeptTooLong,
 }
 
 impl Bug {
     /// Every bug with its name in URLs.
-    pub const ALL: [(Bug, &'static str); 14] = [
+    pub const ALL: [(Bug, &'static str); 17] = [
         (Bug::TornMulti, "torn-multi"),
         (Bug::Aba, "aba"),
         (Bug::DroppedEventAfterReconnect, "dropped-event-after-reconnect"),
@@ -52,6 +58,9 @@ impl Bug {
         (Bug::PrefixByComponent, "prefix-by-component"),
         (Bug::WatchDeafAfterSecondReconnect, "watch-deaf-after-second-reconnect"),
         (Bug::StaleFence, "stale-fence"),
+        (Bug::StaleRead, "stale-read"),
+        (Bug::LostGuard, "lost-guard"),
+        (Bug::SessionKeptTooLong, "session-kept-too-long"),
     ];
 
     pub fn named(name: &str) -> Option<Bug> {

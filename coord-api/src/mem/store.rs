@@ -14,6 +14,7 @@ use crate::watch::Change;
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Bound;
+use std::time::{Duration, Instant};
 
 /// Revisions kept for resuming watches, per namespace.
 const HISTORY: usize = 4096;
@@ -39,7 +40,12 @@ struct Namespace {
     history: VecDeque<Cut>,
     /// Everything up to here may be missing from `history`.
     compacted: Revision,
+    /// For `Bug::StaleRead`: the entries before the last change, and when that was.
+    before: Option<(Instant, BTreeMap<Key, Entry>)>,
 }
+
+/// How long `Bug::StaleRead` lags behind.
+const LAG: Duration = Duration::from_millis(20);
 
 impl Store {
     pub fn new(bug: Option<Bug>) -> Store {
@@ -62,7 +68,7 @@ impl Store {
     pub fn get_many(&self, ns: &str, keys: &[Key]) -> Result<Snapshot> {
         let mut entries = Vec::with_capacity(keys.len());
         for key in keys {
-            entries.extend(self.namespace(ns, key.space())?.entries.get(key).cloned());
+            entries.extend(self.namespace(ns, key.space())?.shown().get(key).cloned());
         }
         entries.sort_by(|a, b| a.key.cmp(&b.key));
         entries.dedup_by(|a, b| a.key == b.key);
@@ -103,8 +109,13 @@ impl Store {
         let (revision, bug) = (Revision(self.revision.0 + 1), self.bug);
         let space = self.namespaces.entry(ns.to_owned()).or_default();
         txn.check_spaces(|name| space.spaces.get(name).copied())?;
-        if let Some(failed) = txn.compares.iter().position(|c| !space.holds(c, bug)) {
+        let looked_at = if bug == Some(Bug::LostGuard) { 1 } else { usize::MAX };
+        let mut compares = txn.compares.iter().take(looked_at);
+        if let Some(failed) = compares.position(|c| !space.holds(c, bug)) {
             return Ok((TxnOutcome::Conflict { failed: Some(failed) }, None));
+        }
+        if bug == Some(Bug::StaleRead) {
+            space.before = Some((Instant::now(), space.entries.clone()));
         }
         let mut changes = Vec::with_capacity(txn.ops.len());
         let mut versions = Vec::with_capacity(txn.ops.len());
@@ -193,6 +204,14 @@ impl Store {
 }
 
 impl Namespace {
+    /// What single reads see.
+    fn shown(&self) -> &BTreeMap<Key, Entry> {
+        match &self.before {
+            Some((since, before)) if since.elapsed() < LAG => before,
+            _ => &self.entries,
+        }
+    }
+
     fn holds(&self, compare: &Compare, bug: Option<Bug>) -> bool {
         if let (Some(Bug::StaleFence), Compare::Fence(fence)) = (bug, compare) {
             let stem = fence.key.stem();
