@@ -3,6 +3,7 @@
 use crate::disk::Faults;
 use crate::raft::Timing;
 use coord_api::{ClusterId, Error, ErrorKind, OpenOpts, Result};
+use gluster_tls::Tls;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,10 +26,14 @@ pub struct LocalConfig {
     pub join: bool,
     /// Entries between two snapshots.
     pub snapshot_every: u64,
+    /// A master that nobody has reached for so long is replaced, if there is a node to do so.
+    pub lost_after: Duration,
     /// How long to wait for another process to let the directory go.
     pub lock_wait: Duration,
     pub open: OpenOpts,
     pub timing: Timing,
+    /// Encrypts connections between nodes; all of a pool have to agree.
+    pub tls: Option<Tls>,
     /// For tests only.
     pub faults: Faults,
 }
@@ -43,9 +48,11 @@ impl LocalConfig {
             cluster: None,
             join: false,
             snapshot_every: 5000,
+            lost_after: Duration::from_secs(600),
             lock_wait: Duration::from_secs(2),
             open: OpenOpts::default(),
             timing: Timing::default(),
+            tls: None,
             faults: Faults::default(),
         }
     }

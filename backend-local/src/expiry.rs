@@ -19,7 +19,9 @@ pub async fn run(node: Weak<Node>, stopping: CancellationToken) {
         let Some(strong) = node.upgrade() else { return };
         let mut sessions = strong.shared.sessions();
         sessions.mark_unchanged();
-        strong.feel(strong.leader().is_none().then_some("no leader"));
+        if strong.leader().is_none() {
+            strong.feel_alone();
+        }
         let leads = strong.leader() == Some(strong.identity.node);
         let term = leads.then(|| strong.term());
         if leads && term != led {

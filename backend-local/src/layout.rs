@@ -3,9 +3,9 @@
 use crate::node::storage;
 use coord_api::{ClusterId, Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
-use std::fs::{DirBuilder, File, TryLockError};
-use std::io::{self, Read};
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{self, DirBuilder, File, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -85,9 +85,53 @@ impl Layout {
     }
 }
 
+/// Puts a small file in place as a whole: whatever crashes, the old content is there or the new one.
+/// Readable by its owner alone.
+///
+/// # Errors
+/// As the system says; the old content is there.
+pub fn replace_file(dir: &Path, name: &str, content: &[u8]) -> io::Result<()> {
+    let aside = dir.join(format!("{name}.new"));
+    // One left over may have any mode.
+    remove_if_there(&aside)?;
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(&aside)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&aside, dir.join(name))?;
+    File::open(dir)?.sync_all()
+}
+
+/// # Errors
+/// As the system says, but for a file that is not there.
+pub fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_is_replaced_as_a_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("f.new"), "left over by a crash").unwrap();
+        replace_file(dir.path(), "f", b"one").unwrap();
+        replace_file(dir.path(), "f", b"two").unwrap();
+        assert_eq!(fs::read(dir.path().join("f")).unwrap(), b"two");
+        let mode = |path: &Path| {
+            let found = fs::metadata(path).unwrap().permissions();
+            std::os::unix::fs::PermissionsExt::mode(&found) & 0o777
+        };
+        assert_eq!(mode(&dir.path().join("f")), 0o600);
+        assert!(!dir.path().join("f.new").exists());
+        // What cannot be written leaves what was there.
+        fs::create_dir(dir.path().join("f.new")).unwrap();
+        replace_file(dir.path(), "f", b"three").unwrap_err();
+        assert_eq!(fs::read(dir.path().join("f")).unwrap(), b"two");
+    }
 
     #[tokio::test]
     async fn a_directory_has_one_holder() {

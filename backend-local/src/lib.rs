@@ -26,6 +26,8 @@
 //! | `lock` | nothing; locked by the process that uses the directory |
 //! | `store.redb` | log, vote, marks, and the identity: cluster id and node id, drawn at creation |
 //! | `snapshot` | the last snapshot, replaced by rename; `snapshot.new` while one is written |
+//! | `offline/` | a copy for reading while no daemon runs, gone with its reader |
+//! | `before/` | the store that was there before the node went over to another, see `exchange.rs` |
 //!
 //! Whoever loses the directory loses the member: it comes back under another node id, since one
 //! that has forgotten its votes must not vote again.
@@ -39,8 +41,11 @@ mod command;
 mod config;
 mod deadlines;
 mod disk;
+mod exchange;
 mod expiry;
+mod forced;
 mod handle;
+mod heir;
 mod history;
 mod layout;
 mod log;
@@ -52,6 +57,7 @@ mod membership;
 mod net;
 mod network;
 mod node;
+mod offline;
 mod opening;
 mod pool;
 mod raft;
@@ -71,8 +77,10 @@ mod wire;
 
 pub use config::{DEFAULT_DIR, LocalConfig};
 pub use disk::Faults;
+pub use forced::{Prospect, force, prospect};
 pub use masters::masters;
 pub use membership::StoreMember;
+pub use offline::offline;
 pub use pool::Invitation;
 pub use raft::Timing;
 pub use seat::{Baggage, Seat};

@@ -8,16 +8,17 @@
 //! `committed`, `purged`; sealed forms).
 
 mod file;
+mod memory;
 
 use crate::disk::{Disk, DiskFile};
 use crate::raft::{LogEntry, LogId, Types, Vote, weight};
 use file::{engine, founding, from_disk, guarded, load, write_batch};
+use memory::Memory;
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::{LogState, OptionalSend, RaftLogReader};
 use parking_lot::RwLock;
 use redb::Database;
 use serde::{Serialize, de::DeserializeOwned};
-use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::fs::File;
 use std::io;
@@ -28,7 +29,6 @@ use std::thread::JoinHandle;
 use tokio::sync::{oneshot, watch};
 
 const ENGINE_CACHE_BYTES: usize = 16 << 20;
-const MEMORY_BYTES_MAX: usize = 16 << 20;
 const BATCH_BYTES_MAX: usize = 8 << 20;
 const GROWTH_BYTES: usize = 32 << 20;
 const READ_BYTES_MAX: usize = 1 << 20;
@@ -48,19 +48,6 @@ struct Inner {
     grown: watch::Receiver<u64>,
     jobs: mpsc::Sender<Job>,
     memory: Arc<RwLock<Memory>>,
-}
-
-#[derive(Default)]
-struct Memory {
-    /// The last entries, contiguous.
-    entries: VecDeque<LogEntry>,
-    bytes: usize,
-    /// Everything up to this index is on disk.
-    flushed: Option<u64>,
-    last: Option<LogId>,
-    purged: Option<LogId>,
-    committed: Option<LogId>,
-    vote: Option<Vote>,
 }
 
 struct Job {
@@ -137,6 +124,27 @@ impl Log {
         self.0.memory.read().purged
     }
 
+    pub fn vote(&self) -> Option<Vote> {
+        self.0.memory.read().vote
+    }
+
+    /// The entries from `from` on, about a megabyte of them; none at the end.
+    ///
+    /// # Errors
+    /// `InvalidData` for damaged ones.
+    pub fn page(&self, from: u64) -> io::Result<Vec<LogEntry>> {
+        self.read(from, u64::MAX, READ_BYTES_MAX)
+    }
+
+    /// Makes an empty log one that goes on after `last`, in the term of `vote`.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub async fn begin_after(&self, last: LogId, vote: Vote) -> io::Result<()> {
+        self.write(Write::Vote(vote)).await?;
+        self.write(Write::Purge(last)).await
+    }
+
     async fn write(&self, write: Write) -> io::Result<()> {
         let (tell, told) = oneshot::channel();
         self.queue(Job { write, done: Done::Told(tell) })?;
@@ -186,56 +194,6 @@ impl Log {
         let used = head.iter().map(weight).sum::<usize>();
         head.extend(self.read(from, to, bytes_max.saturating_sub(used).max(1))?);
         Ok(head)
-    }
-}
-
-impl Memory {
-    fn first(&self) -> Option<u64> {
-        self.entries.front().map(|entry| entry.log_id.index)
-    }
-
-    fn len(&self) -> u64 {
-        self.entries.len() as u64
-    }
-
-    fn push(&mut self, entry: LogEntry) {
-        self.bytes += weight(&entry);
-        self.last = Some(entry.log_id);
-        self.entries.push_back(entry);
-    }
-
-    /// Drops the oldest entries that are on disk while there are too many bytes.
-    fn shed(&mut self) {
-        while self.bytes > MEMORY_BYTES_MAX {
-            match self.entries.front() {
-                Some(entry) if Some(entry.log_id.index) <= self.flushed => self.drop_front(),
-                _ => return,
-            }
-        }
-    }
-
-    fn drop_front(&mut self) {
-        if let Some(entry) = self.entries.pop_front() {
-            self.bytes -= weight(&entry);
-        }
-    }
-
-    fn truncate_after(&mut self, last: Option<LogId>) {
-        while self.entries.back().is_some_and(|entry| Some(entry.log_id) > last) {
-            if let Some(entry) = self.entries.pop_back() {
-                self.bytes -= weight(&entry);
-            }
-        }
-        self.last = self.last.min(last);
-        self.flushed = self.flushed.min(last.map(|id| id.index));
-    }
-
-    fn purge(&mut self, upto: LogId) {
-        while self.first().is_some_and(|index| index <= upto.index) {
-            self.drop_front();
-        }
-        self.purged = Some(upto);
-        self.last = self.last.max(Some(upto));
     }
 }
 

@@ -1,5 +1,6 @@
 //! The log by itself: what is read back, from memory and from disk; damage; the lock.
 
+use super::memory::MEMORY_BYTES_MAX;
 use super::*;
 use crate::command::{Command, Proposal};
 use crate::raft::{Leader, Payload};

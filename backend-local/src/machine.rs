@@ -6,6 +6,8 @@
 use crate::codec::{corrupt, seal, unseal};
 use crate::command::{Command, Reply};
 use crate::disk::Disk;
+use crate::layout::replace_file;
+use crate::log::Log;
 use crate::raft::{
     Leader, LogEntry, LogId, LogIdForm, Member, StoredMembers, StoredMembersForm, Types,
 };
@@ -232,6 +234,85 @@ impl RaftStateMachine<Types> for Machine {
         let current = self.files.current.lock();
         let Some(meta) = current.clone() else { return Ok(None) };
         Ok(Some(Snapshot { meta, snapshot: self.files.read()? }))
+    }
+}
+
+/// All that a directory's snapshot and log say, without a member that runs.
+#[derive(Default)]
+pub struct Content {
+    pub last: Option<LogId>,
+    pub members: StoredMembers,
+    pub state: State,
+}
+
+impl Content {
+    /// Has this one member from here on.
+    pub fn elect(&mut self, id: u64, member: Member, at: LogId) {
+        let nodes = std::collections::BTreeMap::from([(id, member)]);
+        let voters = vec![std::collections::BTreeSet::from([id])];
+        let members = openraft::Membership::new(voters, nodes).expect("the voter is a member");
+        self.members = StoredMembers::new(Some(at), members);
+    }
+
+    /// Lays the log over it: all entries, whether they are known to be committed or not.
+    fn replay(&mut self, log: &Log) -> io::Result<()> {
+        let mut next = self.last.map_or(0, |last| last.index + 1);
+        loop {
+            let entries = log.page(next)?;
+            let Some(last) = entries.last().map(|entry| entry.log_id.index) else { return Ok(()) };
+            for entry in entries {
+                self.apply(&entry);
+            }
+            next = last + 1;
+        }
+    }
+
+    fn apply(&mut self, entry: &LogEntry) {
+        let index = entry.log_id.index;
+        match &entry.payload {
+            EntryPayload::Normal(proposal) => drop(self.state.apply(index, &proposal.0)),
+            EntryPayload::Membership(members) => {
+                self.members = StoredMembers::new(Some(entry.log_id), members.clone());
+            }
+            EntryPayload::Blank => {}
+        }
+        self.state.applied = index;
+        self.last = Some(entry.log_id);
+    }
+
+    /// Reads snapshot and log of a directory.
+    ///
+    /// # Errors
+    /// `InvalidData` for damaged ones.
+    pub fn read(dir: &Path, log: &Log) -> io::Result<Content> {
+        let mut content = match std::fs::read(dir.join("snapshot")) {
+            Ok(bytes) => {
+                let image: Image = unseal(&bytes, "snapshot")?;
+                let meta = image.meta()?;
+                let state = State::restore(image.state).map_err(corrupt)?;
+                Content { last: meta.last_log_id, members: meta.last_membership, state }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Content::default(),
+            Err(error) => return Err(error),
+        };
+        if log.purged() > content.last {
+            return Err(corrupt("the log begins after the end of the snapshot".into()));
+        }
+        content.replay(log)?;
+        Ok(content)
+    }
+
+    /// Writes it as the snapshot of a directory that has none.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub fn write(&self, dir: &Path) -> io::Result<()> {
+        let image = Image {
+            last: self.last.as_ref().map(LogIdForm::from),
+            members: (&self.members).into(),
+            state: self.state.dump(),
+        };
+        replace_file(dir, "snapshot", &seal(&image)?)
     }
 }
 

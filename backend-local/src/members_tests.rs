@@ -4,7 +4,7 @@ use crate::config::LocalConfig;
 use crate::handle::LocalHandle;
 use crate::node::Node;
 use crate::raft::{Member, Timing};
-use crate::wire::{CallError, Lane, PeerReply, PeerRequest, Transport};
+use crate::wire::{CallError, Lane, PeerReply, PeerRequest, Silence, Transport};
 use async_trait::async_trait;
 use coord_api::{
     Coordinator, CoordinatorExt, ErrorKind, Health, Key, OpenOpts, Prefix, ReadOpts, SessionOpts,
@@ -62,6 +62,10 @@ impl Transport for Line {
         }
         let bytes = postcard::to_stdvec(&reply).expect("every reply can be written");
         Ok(postcard::from_bytes(&bytes).expect("and read"))
+    }
+
+    fn silence(&self, _of: u64) -> Option<Silence> {
+        None
     }
 }
 

@@ -5,7 +5,8 @@
 //! becomes a master too is decided by [`crate::masters`] and done by the nodes themselves.
 
 use crate::config::LocalConfig;
-use crate::layout::Layout;
+use crate::heir::Heir;
+use crate::layout::{Layout, remove_if_there, replace_file};
 use crate::net::Road;
 use crate::net::link::Link;
 use crate::node::storage;
@@ -16,7 +17,9 @@ use crate::store::{LocalStore, Part};
 use crate::talk::{Answer, Ask};
 use coord_api::{CoordinatorExt, Error, ErrorKind, Prefix, ReadOpts, Result, SpaceKind, Txn};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
 
 /// Invitations open at once; the oldest gives way.
 const INVITATIONS_MAX: usize = 32;
@@ -103,7 +106,7 @@ impl LocalStore {
         let pool = take_up(config, invitation).await?;
         // In this order a crash leaves an empty directory at worst.
         clear(&config.dir).map_err(storage)?;
-        std::fs::write(config.dir.join(JOINED), "").map_err(storage)?;
+        replace_file(&config.dir, JOINED, b"").map_err(storage)?;
         pool.write(&config.dir).map_err(storage)?;
         drop(lock);
         LocalStore::open(config).await
@@ -144,8 +147,8 @@ impl LocalStore {
     }
 
     /// Fixes who the masters are, by name; an empty list leaves it to the nodes again. Names that
-    /// are no nodes are ignored while they are none. Returns when the wish is noted; the nodes
-    /// carry it out by themselves.
+    /// are no nodes are ignored while they are none. Returns when the wish is noted, which it may be
+    /// already; the nodes carry it out by themselves.
     ///
     /// # Errors
     /// Those of a write; `TooLarge` beyond 64 names.
@@ -155,9 +158,17 @@ impl LocalStore {
             return Err(Error::none(ErrorKind::TooLarge { limit, got }));
         }
         let c = self.handle();
-        c.ensure_space(&own_space(), SpaceKind::Persistent).await?;
         let key = own_key("wish", "masters")?;
         let wish = names.join("\n");
+        let noted = match c.get(&key, ReadOpts::linearizable()).await {
+            Ok((noted, _)) => noted.map(|noted| noted.value).unwrap_or_default(),
+            Err(error) if error.kind == ErrorKind::UnknownSpace => Default::default(),
+            Err(error) => return Err(error),
+        };
+        if noted == wish.as_bytes() {
+            return Ok(());
+        }
+        c.ensure_space(&own_space(), SpaceKind::Persistent).await?;
         let txn =
             if names.is_empty() { Txn::new().delete(&key) } else { Txn::new().put(&key, wish) };
         c.txn(txn).await.map(drop)
@@ -201,10 +212,33 @@ impl LocalStore {
         clear(&self.config.dir).map_err(storage)
     }
 
+    /// Whether this process keeps the data with a vote, as far as it has heard. What is written from
+    /// then on is behind that decision.
+    pub fn votes(&self) -> bool {
+        let own = self.node().map(|node| node.identity.node);
+        self.voters().iter().any(|(id, ..)| Some(*id) == own)
+    }
+
     /// Where others reach the master of this process.
     pub(crate) fn own_address(&self) -> Option<String> {
         let door = self.node()?.door()?;
         Some(crate::opening::address(&self.config, door))
+    }
+
+    /// Of the store that takes this one's place; `None` for one that is alone.
+    pub(crate) fn heir(&self) -> Option<Arc<Heir>> {
+        match &self.part {
+            Part::Member(node) => node.heir(),
+            Part::Client(remote) => Some(remote.shared().road().heir.clone()),
+        }
+    }
+
+    /// Completes when the store was shut down.
+    pub(crate) fn over(&self) -> CancellationToken {
+        match &self.part {
+            Part::Member(node) => node.child_token(),
+            Part::Client(remote) => remote.shared().over(),
+        }
     }
 
     async fn dismiss(&self, node: u64) -> Result<()> {
@@ -249,6 +283,8 @@ async fn take_up(config: &LocalConfig, invitation: &Invitation) -> Result<Pool> 
     let road = Road {
         cluster: invitation.cluster(),
         secret: invitation.secret.clone(),
+        heir: crate::heir::Heir::new(config.dir.clone()),
+        tls: config.tls.clone(),
         detect: config.open.detect,
     };
     let deadline = Instant::now() + JOIN;
@@ -289,10 +325,7 @@ async fn take_up(config: &LocalConfig, invitation: &Invitation) -> Result<Pool> 
 /// Takes everything of a store out of the directory but its lock.
 fn clear(dir: &Path) -> std::io::Result<()> {
     for name in [JOINED, "pool", "store.redb", "snapshot", "snapshot.new", "pool.new"] {
-        match std::fs::remove_file(dir.join(name)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        remove_if_there(&dir.join(name))?;
     }
     std::fs::File::open(dir)?.sync_all()
 }

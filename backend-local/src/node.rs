@@ -9,6 +9,7 @@ use crate::command::Command;
 use crate::config::LocalConfig;
 use crate::deadlines::Deadlines;
 use crate::disk::Disk;
+use crate::heir::Heir;
 use crate::layout::{Identity, Layout};
 use crate::log::Log;
 use crate::machine::Machine;
@@ -25,13 +26,14 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+mod health;
 mod members;
 mod work;
 
@@ -54,6 +56,8 @@ pub struct Node {
     handle: tokio::runtime::Handle,
     /// Where others come in; closes with the member.
     door: Mutex<Option<Door>>,
+    /// Of a founder, which has no way to masters to ask.
+    heir: OnceLock<Arc<Heir>>,
 }
 
 impl std::fmt::Debug for Node {
@@ -135,6 +139,7 @@ impl Node {
             waiting: AtomicUsize::new(0),
             handle,
             door: Mutex::new(None),
+            heir: OnceLock::new(),
         })
     }
 
@@ -162,9 +167,9 @@ impl Node {
             self.raft.runtime_config().tick(true);
         }
         if !alone {
-            self.feel(Some("no quorum yet"));
-            self.spawn(first_contact(Arc::downgrade(&self)));
+            self.feel_alone();
         }
+        self.spawn(health::keep_true(Arc::downgrade(&self), self.health.subscribe()));
         let node = Arc::downgrade(&self);
         self.spawn(crate::expiry::run(node.clone(), self.stopping.clone()));
         if alone {
@@ -218,6 +223,16 @@ impl Node {
         *self.door.lock() = Some(door);
     }
 
+    /// Whom it asks whether another store took this one's place.
+    pub fn heir(&self) -> Option<Arc<Heir>> {
+        self.heir.get().cloned()
+    }
+
+    pub fn keep_heir(&self, heir: Arc<Heir>) {
+        // Kept once, by whoever opened it.
+        self.heir.set(heir).ok();
+    }
+
     /// A token that is cancelled when the member stops.
     pub fn child_token(&self) -> CancellationToken {
         self.stopping.child_token()
@@ -241,36 +256,6 @@ impl Node {
 
     pub fn term(&self) -> u64 {
         self.raft.server_metrics().borrow_watched().vote.leader_id.term
-    }
-
-    /// Notes whether linearizable reads work; a stopped core stays stopped.
-    pub fn feel(&self, trouble: Option<&str>) {
-        self.health.send_if_modified(|health| {
-            let next = match (&health, trouble) {
-                (Health::Ok, Some(why)) => {
-                    Health::Degraded { since: Instant::now(), why: why.to_owned() }
-                }
-                (Health::Degraded { .. }, None) => Health::Ok,
-                _ => return false,
-            };
-            *health = next;
-            true
-        });
-    }
-
-    /// The core has stopped for good: say so, here and in the health.
-    fn broken(&self, fatal: &Fatal<raft::Types>) -> Error {
-        if self.stopping.is_cancelled() {
-            return Error::unknown(ErrorKind::Closed);
-        }
-        self.health.send_if_modified(|health| {
-            let was_ok = !matches!(health, Health::Unreachable { .. } | Health::Closed);
-            if was_ok {
-                *health = Health::Unreachable { since: Instant::now() };
-            }
-            was_ok
-        });
-        Error::unknown(ErrorKind::Unavailable).because(fatal)
     }
 
     /// Takes a snapshot now.
@@ -304,23 +289,6 @@ impl Drop for Node {
     fn drop(&mut self) {
         self.stopping.cancel();
         self.disk.close();
-    }
-}
-
-/// How long a member that comes up waits for a quorum at a time, and the pause between.
-const CONTACT: Duration = Duration::from_millis(1500);
-const PAUSE: Duration = Duration::from_millis(200);
-
-/// A member that comes up believes in the leader it had; only an answer shows that there is one.
-async fn first_contact(node: Weak<Node>) {
-    loop {
-        let Some(node) = node.upgrade().filter(|node| !node.is_stopping()) else { return };
-        if node.read_index(Instant::now() + CONTACT).await.is_ok() {
-            return node.feel(None);
-        }
-        node.feel(Some("no quorum"));
-        drop(node);
-        tokio::time::sleep(PAUSE).await;
     }
 }
 

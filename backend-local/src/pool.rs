@@ -4,14 +4,13 @@
 //! masters were last. A directory with this file and no `store.redb` is a client's.
 
 use crate::codec::{seal, unseal};
-use crate::layout::Identity;
+use crate::layout::{Identity, replace_file};
 use crate::secure::Secret;
 use coord_api::{ClusterId, Error, ErrorKind, Key, Result, Space};
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::io;
 use std::path::Path;
 
 const FILE: &str = "pool";
@@ -19,8 +18,9 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Longer is no invitation of ours.
 const TEXT_MAX: usize = 16 << 10;
 
-/// The keys the store keeps about itself: `node/NAME` (address), `invite/ID` (secret), `wish`
-/// (names of the masters), `masters` (who has been chosen).
+/// The keys the store keeps about itself: `node/NAME` (address), `invite/ID` (secret),
+/// `wish/masters` (names, fixed by hand), `lost/NAME` (not to be a master while it is away),
+/// `former/CLUSTER` (secret of a store whose place this one took).
 pub fn own_space() -> Space {
     Space::new("coordlocal").expect("a legal name")
 }
@@ -52,13 +52,7 @@ impl Pool {
     }
 
     pub fn write(&self, dir: &Path) -> io::Result<()> {
-        let aside = dir.join("pool.new");
-        let mut file =
-            File::options().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
-        file.write_all(&seal(self)?)?;
-        file.sync_all()?;
-        fs::rename(&aside, dir.join(FILE))?;
-        File::open(dir)?.sync_all()
+        replace_file(dir, FILE, &seal(self)?)
     }
 }
 
@@ -149,7 +143,7 @@ mod tests {
         pool.write(dir.path()).unwrap();
         assert_eq!(Pool::read(dir.path()).unwrap(), Some(pool));
         let mode = std::os::unix::fs::PermissionsExt::mode(
-            &fs::metadata(dir.path().join(FILE)).unwrap().permissions(),
+            &std::fs::metadata(dir.path().join(FILE)).unwrap().permissions(),
         );
         assert_eq!(mode & 0o777, 0o600);
     }

@@ -5,6 +5,8 @@
 //! the handle, with its master's door open, since the others wait for it as it waits for them.
 
 use crate::config::LocalConfig;
+use crate::heir::Heir;
+use crate::layout::replace_file;
 use crate::membership::StoreMember;
 use crate::node::storage;
 use crate::opening;
@@ -12,13 +14,14 @@ use crate::pool::{Invitation, Pool};
 use crate::store::{LocalStore, Part};
 use bytes::Bytes;
 use coord_api::{
-    Coordinator, Error, ErrorKind, Key, Moving, Prefix, ReadOpts, Result, SpaceKind, Txn,
+    Coordinator, Error, ErrorKind, Health, Key, Moving, Prefix, ReadOpts, Result, SpaceKind, Txn,
 };
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
 
 /// Where this node is reached, once it has been told: `host:port`.
 const ADDRESS: &str = "address";
@@ -57,16 +60,17 @@ impl Seat {
     pub async fn open(config: LocalConfig, patience: Duration) -> Result<Arc<Seat>> {
         let moving = Moving::new("local");
         let seat = Arc::new(Seat { config, moving, now: Mutex::new(None) });
+        opening::go_over(&seat.config).await?;
         let config = seat.present()?;
         if opening::is_alone(&config)? {
             let store = LocalStore::open(&config).await?;
             seat.moving.occupy(store.handle()).await?;
-            *seat.now.lock().await = Some(store);
+            seat.sit(&mut *seat.now.lock().await, store);
             return Ok(seat);
         }
         let mut health = seat.moving.health();
         tokio::spawn(come_back(Arc::downgrade(&seat), config));
-        let back = health.wait_for(|health| *health == coord_api::Health::Ok);
+        let back = health.wait_for(|health| *health == Health::Ok);
         let _or_later = tokio::time::timeout(patience, back).await;
         Ok(seat)
     }
@@ -92,7 +96,7 @@ impl Seat {
             match LocalStore::open(&self.listening()?).await {
                 Ok(store) => {
                     self.moving.occupy(store.handle()).await?;
-                    *now = Some(store);
+                    self.sit(&mut now, store);
                 }
                 Err(error) => {
                     self.wait_behind()?;
@@ -137,7 +141,7 @@ impl Seat {
         match joined.await {
             Ok(store) => {
                 self.moving.occupy(store.handle()).await?;
-                *now = Some(store);
+                self.sit(&mut now, store);
                 Ok(())
             }
             Err(error) => {
@@ -176,7 +180,7 @@ impl Seat {
         match fresh.await {
             Ok(store) => {
                 self.moving.occupy(store.handle()).await?;
-                *now = Some(store);
+                self.sit(&mut now, store);
                 Ok(true)
             }
             Err(error) => {
@@ -186,10 +190,30 @@ impl Seat {
         }
     }
 
+    /// Has this store from here on, until another takes its place.
+    fn sit(self: &Arc<Self>, now: &mut Option<LocalStore>, store: LocalStore) {
+        if let Some(heir) = store.heir() {
+            tokio::spawn(give_way(Arc::downgrade(self), heir, store.over()));
+        }
+        *now = Some(store);
+    }
+
     /// Goes on opening what the directory holds, whatever that is by now.
     fn wait_behind(self: &Arc<Self>) -> Result<()> {
         tokio::spawn(come_back(Arc::downgrade(self), self.present()?));
         Ok(())
+    }
+
+    /// Why the store cannot be used just now, for people; `None` while it can.
+    pub fn trouble(&self) -> Option<String> {
+        match &*self.moving.health().borrow() {
+            Health::Ok | Health::Closed => None,
+            Health::Degraded { why, .. } => Some(why.clone()),
+            Health::Unreachable { .. } => {
+                let pool = Pool::read(&self.config.dir).ok().flatten()?;
+                Some(format!("no master answers: {}", pool.masters.join(", ")))
+            }
+        }
     }
 
     /// Whether it came into its store by an invitation, and is not its founder.
@@ -268,7 +292,8 @@ impl Seat {
         let listen = self.config.listen.as_deref().unwrap_or_default();
         let port = listen.rsplit_once(':').map_or("", |(_, port)| port);
         let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-        std::fs::write(self.config.dir.join(ADDRESS), format!("{host}:{port}")).map_err(storage)
+        let address = format!("{host}:{port}");
+        replace_file(&self.config.dir, ADDRESS, address.as_bytes()).map_err(storage)
     }
 }
 
@@ -288,6 +313,27 @@ fn read_address(dir: &Path) -> Result<String> {
     Ok(text.trim().to_owned())
 }
 
+/// Leaves a store whose place another has taken.
+async fn give_way(seat: Weak<Seat>, heir: Arc<Heir>, over: CancellationToken) {
+    tokio::select! {
+        () = heir.known().cancelled() => {}
+        () = over.cancelled() => return,
+    }
+    let Some(seat) = seat.upgrade() else { return };
+    let mut now = seat.now.lock().await;
+    let same = |store: &LocalStore| store.heir().is_some_and(|h| Arc::ptr_eq(&h, &heir));
+    if !now.as_ref().is_some_and(same) {
+        return;
+    }
+    seat.moving.vacate().await;
+    if let Some(store) = now.take() {
+        store.shut_down().await;
+    }
+    if let Err(error) = seat.wait_behind() {
+        tracing::error!(%error, "the store that took this one's place");
+    }
+}
+
 /// Opens the store again and again until it answers, for as long as somebody has the seat.
 async fn come_back(seat: Weak<Seat>, config: LocalConfig) {
     let mut said = None;
@@ -298,7 +344,7 @@ async fn come_back(seat: Weak<Seat>, config: LocalConfig) {
                 let mut now = seat.now.lock().await;
                 match seat.moving.occupy(store.handle()).await {
                     Ok(()) => {
-                        *now = Some(store);
+                        seat.sit(&mut now, store);
                         return;
                     }
                     Err(error) if error.kind == ErrorKind::Closed => return,
@@ -307,9 +353,8 @@ async fn come_back(seat: Weak<Seat>, config: LocalConfig) {
             }
             Err(error) => {
                 // Once for each kind of trouble, however long it lasts.
-                if said.as_ref() != Some(&error.kind) {
+                if said.replace(error.kind.clone()) != Some(error.kind.clone()) {
                     tracing::warn!(%error, "waiting for the pool's store");
-                    said = Some(error.kind.clone());
                 }
             }
         }

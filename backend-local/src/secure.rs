@@ -11,7 +11,7 @@
 //! A proof is HMAC-SHA256 under the secret of the role and of all that was said before. Then each
 //! way has a key of its own, and every frame carries the HMAC of its number and content, so that
 //! nothing can be changed, dropped, repeated or reordered unseen. What is said is not hidden:
-//! that is what TLS is for.
+//! that is what TLS under it is for.
 //!
 //! A message is one or more frames: a big-endian u32 (top bit: last; the rest: bytes of the body,
 //! at most [`FRAME_MAX`]), the body, a tag of 16 bytes. Nothing is allocated beyond one frame

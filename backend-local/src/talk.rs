@@ -60,7 +60,11 @@ pub enum Down {
 /// What a call asks for. Times are what is left of the caller's, in milliseconds.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Ask {
-    Peer(PeerRequest),
+    /// To that member and no other one that may listen at its address by now.
+    Peer {
+        to: u64,
+        request: PeerRequest,
+    },
     Propose {
         command: Proposal,
         timeout_ms: u64,

@@ -15,6 +15,8 @@ use coord_api::{
     WatchOpts,
 };
 use futures_util::StreamExt;
+use parking_lot::Mutex;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -33,6 +35,7 @@ pub fn start(store: &LocalStore) {
         // Without the guard, which the task must not keep alive.
         store: LocalStore { tending: Arc::default(), ..store.clone() },
         c: store.handle(),
+        awaited: Mutex::default(),
     };
     let task = {
         let over = over.clone();
@@ -54,6 +57,8 @@ pub fn start(store: &LocalStore) {
 struct Tender {
     store: LocalStore,
     c: Arc<dyn Coordinator>,
+    /// Since when nodes that should be masters have not become any.
+    awaited: Mutex<HashMap<String, Instant>>,
 }
 
 impl Tender {
@@ -66,7 +71,7 @@ impl Tender {
         let mut news = self.c.watch(Prefix::all(&own_space()), WatchOpts::default());
         loop {
             let pause = match self.look().await {
-                Ok(()) => LOOK,
+                Ok(()) => LOOK.min(self.store.config.lost_after / 2),
                 Err(error) => {
                     tracing::debug!(%error, "the pool's members are looked at again");
                     RETRY
@@ -136,7 +141,15 @@ impl Tender {
         let wish: Vec<&str> = wish.as_deref().unwrap_or_default().lines().collect();
         let voters = self.store.voters();
         let current: Vec<&str> = voters.iter().map(|(_, member, _)| member.name.as_str()).collect();
-        let target = crate::masters::masters(&names, &current, &[], &wish);
+        let marks = Prefix::new(&own_space(), "lost/")?;
+        let marks = self.c.list(&marks, ReadOpts::default()).await?.entries;
+        let lost: Vec<&str> =
+            marks.iter().filter_map(|entry| entry.key.name().strip_prefix("lost/")).collect();
+        if lost.contains(&self.name()) {
+            self.c.txn(Txn::new().delete(&own_key("lost", self.name())?)).await?;
+        }
+        let target = crate::masters::masters(&names, &current, &lost, &wish);
+        self.miss(&names, &target, &lost).await?;
         let among = |names: &[String]| names.iter().any(|name| name == self.name());
         if among(&target) {
             self.serve(true).await?;
@@ -199,10 +212,37 @@ impl Tender {
         };
         let pool = Pool::read(&self.store.config.dir).map_err(crate::node::storage)?;
         let pool = pool.ok_or(ErrorKind::Corrupt)?;
-        let node = opening::master(&self.store.config, &pool).await?;
+        let node = opening::master(&self.store.config, &pool, &remote.shared().road().heir).await?;
         tracing::info!(name = self.name(), "this node keeps the data of the store from here on");
         remote.keep_serving(node.clone());
         Ok(node)
+    }
+
+    /// The leader marks masters that have been away for too long, so that others take their place;
+    /// only while there are others. Who comes back takes its mark away itself.
+    async fn miss(&self, names: &[&str], target: &[String], lost: &[&str]) -> Result<()> {
+        let Some(node) = self.store.node() else { return Ok(()) };
+        let spare = |name: &&str| !lost.contains(name) && !target.iter().any(|t| t == name);
+        if node.leader() != Some(node.identity.node) || !names.iter().any(spare) {
+            self.awaited.lock().clear();
+            return Ok(());
+        }
+        let known = self.store.known();
+        let limit = self.store.config.lost_after;
+        let away = |name: &String| match known.iter().find(|(_, member, _)| member.name == *name) {
+            Some((id, ..)) => node.silence(*id).is_some_and(|s| s.since.elapsed() > limit),
+            None => {
+                let mut awaited = self.awaited.lock();
+                awaited.entry(name.clone()).or_insert_with(Instant::now).elapsed() > limit
+            }
+        };
+        self.awaited.lock().retain(|name, _| target.contains(name));
+        let gone = target
+            .iter()
+            .find(|name| **name != self.name() && !lost.contains(&name.as_str()) && away(name));
+        let Some(name) = gone else { return Ok(()) };
+        tracing::warn!(name, "a master has been away for too long: another node takes its place");
+        self.c.txn(Txn::new().put(&own_key("lost", name)?, "")).await.map(drop)
     }
 
     /// The leader takes the votes of those that are not to have one, once all others have theirs.

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 /// Carries a request to another member and its answer back.
 #[async_trait]
@@ -23,6 +23,16 @@ pub trait Transport: Send + Sync + fmt::Debug + 'static {
         request: PeerRequest,
         timeout: Duration,
     ) -> Result<PeerReply, CallError>;
+
+    /// Since when there has been no way to a member, if so.
+    fn silence(&self, of: u64) -> Option<Silence>;
+}
+
+/// The moment at which a member could not be reached any more.
+#[derive(Clone, Copy, Debug)]
+pub struct Silence {
+    pub since: Instant,
+    pub time: SystemTime,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

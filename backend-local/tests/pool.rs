@@ -14,6 +14,7 @@ const SOON: Duration = Duration::from_secs(60);
 
 struct Pool {
     dir: tempfile::TempDir,
+    lost_after: Duration,
     stores: Vec<Option<LocalStore>>,
     addresses: Vec<String>,
 }
@@ -32,14 +33,24 @@ fn config(dir: &Path, n: usize, listen: &str) -> LocalConfig {
 impl Pool {
     /// A founder and others that join one after the other.
     async fn start(nodes: usize) -> Pool {
+        Pool::start_impatient(nodes, Duration::from_secs(600)).await
+    }
+
+    /// Masters are given up after so long.
+    async fn start_impatient(nodes: usize, lost_after: Duration) -> Pool {
         let dir = tempfile::tempdir().unwrap();
-        let founder = LocalStore::open(&config(dir.path(), 0, "127.0.0.1:0")).await.unwrap();
-        let mut pool = Pool { dir, stores: vec![Some(founder)], addresses: Vec::new() };
+        let mut pool = Pool { dir, lost_after, stores: Vec::new(), addresses: Vec::new() };
+        let founder = LocalStore::open(&pool.config(0, "127.0.0.1:0")).await.unwrap();
+        pool.stores.push(Some(founder));
         pool.masters(1).await;
         for _ in 1..nodes {
             pool.grow().await;
         }
         pool
+    }
+
+    fn config(&self, n: usize, listen: &str) -> LocalConfig {
+        LocalConfig { lost_after: self.lost_after, ..config(self.dir.path(), n, listen) }
     }
 
     async fn grow(&mut self) {
@@ -50,7 +61,7 @@ impl Pool {
 
     /// With a new invitation as long as there is no leader to take one.
     async fn join(&self, n: usize) -> LocalStore {
-        let config = config(self.dir.path(), n, "127.0.0.1:0");
+        let config = self.config(n, "127.0.0.1:0");
         let deadline = Instant::now() + SOON;
         loop {
             let joined = match self.store(0).invite().await {
@@ -116,7 +127,7 @@ impl Pool {
     }
 
     async fn open(&mut self, n: usize, listen: &str) {
-        let store = LocalStore::open(&config(self.dir.path(), n, listen)).await.unwrap();
+        let store = LocalStore::open(&self.config(n, listen)).await.unwrap();
         self.stores[n] = Some(store);
     }
 
@@ -268,6 +279,90 @@ async fn a_lost_master_comes_back_as_another() {
     put(&pool.handle(2), "a", "2").await;
     assert_eq!(value(&pool.handle(0), "a").await.as_deref(), Some("2"));
     pool.end().await;
+}
+
+/// A disk that was emptied has forgotten its votes: its node comes back under another id, also
+/// where the rest of the directory is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_emptied_disk_does_not_vote_under_its_old_id() {
+    let mut pool = Pool::start(3).await;
+    pool.masters(3).await;
+    let c = pool.handle(0);
+    declare(&c).await;
+    for (n, name) in [(1, "store.redb"), (2, "all but the pool")] {
+        put(&c, "a", name).await;
+        let listen = pool.addresses[n].clone();
+        pool.stop(n).await;
+        let dir = pool.dir.path().join(format!("n{n}"));
+        match name {
+            "store.redb" => std::fs::write(dir.join(name), "").unwrap(),
+            _ => {
+                for name in ["store.redb", "snapshot", "joined"] {
+                    std::fs::remove_file(dir.join(name)).ok();
+                }
+            }
+        }
+        pool.open(n, &listen).await;
+        // It counts again: without another one, two of three are a quorum.
+        let other = 3 - n;
+        let listen = pool.addresses[other].clone();
+        let deadline = Instant::now() + SOON;
+        loop {
+            let members = pool.store(n).members().await.unwrap_or_default();
+            let masters = members.iter().filter(|member| member.master).count();
+            // While it replaces the one it was, both count.
+            if pool.store(n).votes() && masters == 3 {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{n}: {members:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        // Who votes is told as soon as it is decided by one; this write is behind it in the log.
+        put(&pool.handle(n), "b", name).await;
+        pool.stop(other).await;
+        put(&pool.handle(n), "c", name).await;
+        assert_eq!(value(&pool.handle(0), "c").await.as_deref(), Some(name));
+        pool.open(other, &listen).await;
+        pool.masters(3).await;
+    }
+    pool.end().await;
+}
+
+/// A master that stays away is replaced by a node that is there; when it returns it stays one of
+/// the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_that_stays_away_is_replaced() {
+    let mut pool = Pool::start_impatient(4, Duration::from_secs(2)).await;
+    pool.masters(3).await;
+    let c = pool.handle(3);
+    declare(&c).await;
+    put(&c, "a", "1").await;
+    let listen = pool.addresses[1].clone();
+    pool.stop(1).await;
+    until_masters(&mut pool, ["n0", "n2", "n3"]).await;
+    put(&pool.handle(0), "a", "2").await;
+    pool.open(1, &listen).await;
+    assert_eq!(value(&pool.handle(1), "a").await.as_deref(), Some("2"));
+    put(&pool.handle(1), "a", "3").await;
+    until_masters(&mut pool, ["n0", "n2", "n3"]).await;
+    // One that is away again is replaced by the one that came back.
+    pool.stop(3).await;
+    until_masters(&mut pool, ["n0", "n1", "n2"]).await;
+    put(&pool.handle(1), "a", "4").await;
+    pool.end().await;
+}
+
+async fn until_masters(pool: &mut Pool, names: [&str; 3]) {
+    let deadline = Instant::now() + SOON;
+    loop {
+        let members = pool.masters(3).await;
+        let masters = members.iter().filter(|m| m.master).map(|member| member.name.as_str());
+        if masters.eq(names) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{members:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// One takes the invitation, the second and a stranger get nothing.

@@ -3,6 +3,7 @@
 use coord_api::{Backend, Coordinator, OpenOpts};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use gluster_tls::Tls;
 use glusterd_core::boot::{CoordinatorSettings, Settings};
 use glusterd_core::daemon::{self, BuiltIn, Opened};
 use glusterd_core::membership::Identity;
@@ -34,7 +35,11 @@ fn main() -> ExitCode {
 /// A start does not wait longer for a service on the network: the mirror serves meanwhile.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-fn open(settings: Settings, identity: Identity) -> BoxFuture<'static, coord_api::Result<Opened>> {
+fn open(
+    settings: Settings,
+    identity: Identity,
+    tls: Option<Tls>,
+) -> BoxFuture<'static, coord_api::Result<Opened>> {
     async move {
         let url = daemon::address(&settings.coordinator)?;
         let connect_timeout = Duration::from_secs(settings.coordinator.connect_timeout_s.into());
@@ -46,6 +51,7 @@ fn open(settings: Settings, identity: Identity) -> BoxFuture<'static, coord_api:
                 listen: Some(daemon::store_listens(&settings)),
                 address: daemon::store_address(&settings).unwrap_or_default(),
                 open: opts,
+                tls,
                 ..backend_local::LocalConfig::new(place)
             };
             let seat = backend_local::Seat::open(local, PATIENCE).await?;
@@ -79,7 +85,7 @@ fn open_url(
             let place = settings.workdir.join("coordination/local");
             let local =
                 backend_local::LocalConfig { open: opts, ..backend_local::LocalConfig::new(place) };
-            return Ok(backend_local::LocalStore::open(&local).await?.handle());
+            return backend_local::offline(&local).await;
         }
         // The settings' certificates and user, unless the URL has its own.
         let url = match url.starts_with("local:") || url.contains('?') {

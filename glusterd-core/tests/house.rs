@@ -29,12 +29,13 @@ const ROOMS: &[&str] = &[
 /// Crates of the workspace and the ones they may depend on (tests apart).
 const STREETS: &[(&str, &[&str])] = &[
     ("coord-api", &[]),
+    ("gluster-tls", &[]),
     ("backend-local/histogram", &[]),
-    ("backend-local", &["coord-api"]),
+    ("backend-local", &["coord-api", "gluster-tls"]),
     ("backend-etcd", &["coord-api"]),
     ("backend-zk", &["coord-api"]),
     ("conformance", &["coord-api"]),
-    ("glusterd-core", &["coord-api", "backend-local", "backend-etcd", "backend-zk"]),
+    ("glusterd-core", &["coord-api", "gluster-tls", "backend-local", "backend-etcd", "backend-zk"]),
 ];
 
 /// Files of glusterd-core that may name a backend: where a URL becomes a coordinator.

@@ -1,6 +1,7 @@
 //! The log's file: tables, records, one transaction per batch, and what its errors mean.
 
-use super::{Job, Memory, Write};
+use super::memory::Memory;
+use super::{Job, Write};
 use crate::codec::{corrupt, seal, unseal};
 use crate::disk::is_full;
 use crate::raft::{EntryForm, LogEntry, LogId, LogIdForm, VoteForm};

@@ -4,8 +4,10 @@
 //! by number, events by window. Beyond, a call is refused as `Overloaded`; a breach of the
 //! protocol ends the connection.
 
+use super::Pipe;
 use super::door::Keys;
 use crate::handle::LocalHandle;
+use crate::heir::former_key;
 use crate::layout::Identity;
 use crate::node::Node;
 use crate::pool::Invitation;
@@ -26,7 +28,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::io::{ReadHalf, WriteHalf};
-use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -51,8 +52,8 @@ pub async fn serve(
     node: Arc<Node>,
     keys: &Keys,
     hello: Hello,
-    reader: Reader<ReadHalf<TcpStream>>,
-    writer: Writer<WriteHalf<TcpStream>>,
+    reader: Reader<ReadHalf<Box<dyn Pipe>>>,
+    writer: Writer<WriteHalf<Box<dyn Pipe>>>,
 ) {
     let (out, outbox) = mpsc::channel(QUEUE);
     let handle = LocalHandle::new(node.clone(), &OpenOpts::default());
@@ -72,7 +73,7 @@ pub async fn serve(
 }
 
 async fn write(
-    mut writer: Writer<WriteHalf<TcpStream>>,
+    mut writer: Writer<WriteHalf<Box<dyn Pipe>>>,
     mut outbox: mpsc::Receiver<Down>,
 ) -> io::Result<()> {
     loop {
@@ -114,7 +115,7 @@ struct Desk {
 }
 
 impl Desk {
-    async fn read(mut self, mut reader: Reader<ReadHalf<TcpStream>>) -> io::Result<()> {
+    async fn read(mut self, mut reader: Reader<ReadHalf<Box<dyn Pipe>>>) -> io::Result<()> {
         let member = self.guest.hello.purpose == Purpose::Member;
         let limit = if member { MESSAGE_MAX } else { REQUEST_MAX };
         loop {
@@ -263,7 +264,11 @@ impl Guest {
 
     async fn answer(&self, ask: Ask) -> Answer {
         match (self.hello.purpose, ask) {
-            (Purpose::Member, Ask::Peer(request)) => Answer::Peer(self.node.serve(request).await),
+            // What is meant for a member that was here before must not be answered in its name: one
+            // that has lost its disk would vote, and be taken to have what the other had.
+            (Purpose::Member, Ask::Peer { to, request }) if to == self.node.identity.node => {
+                Answer::Peer(self.node.serve(request).await)
+            }
             (Purpose::Client, ask) => self.answer_client(ask).await,
             (Purpose::Join, Ask::Join) => match self.join().await {
                 Ok(answer) => answer,
@@ -273,14 +278,20 @@ impl Guest {
         }
     }
 
-    /// The invitation is used up first: who asks a second time with it gets nothing.
+    /// An invitation is used up first: who asks a second time with it gets nothing. The secret of a
+    /// store whose place this one took stays good for all of its nodes.
     async fn join(&self) -> coord_api::Result<Answer> {
         let key = Invitation::key(&self.hello.scope);
-        let (invited, _) = self.handle.get(&key, ReadOpts::default()).await?;
-        let invited = invited.ok_or(ErrorKind::PermissionDenied)?;
-        let value = invited.value.as_ref().try_into().map_err(|_| ErrorKind::Corrupt)?;
-        let used = self.handle.txn(Txn::new().unchanged(&invited).delete(&key)).await?;
-        used.committed().ok_or(ErrorKind::PermissionDenied)?;
+        let (mut proof, _) = self.handle.get(&key, ReadOpts::default()).await?;
+        if let Some(invited) = &proof {
+            let used = self.handle.txn(Txn::new().unchanged(invited).delete(&key)).await?;
+            used.committed().ok_or(ErrorKind::PermissionDenied)?;
+        } else {
+            let key = former_key(&self.hello.scope);
+            (proof, _) = self.handle.get(&key, ReadOpts::default()).await?;
+        }
+        let proof = proof.ok_or(ErrorKind::PermissionDenied)?;
+        let value = proof.value.as_ref().try_into().map_err(|_| ErrorKind::Corrupt)?;
         let salt: [u8; 16] = Identity::random_bytes().map_err(crate::node::storage)?;
         let veiled = self.keys.secret.veiled(&Secret::new(value), &salt);
         let masters = self.node.members_and_voters().into_iter().filter(|(.., votes)| *votes);
@@ -324,7 +335,7 @@ impl Guest {
             Ask::Dismiss { node } => {
                 Answer::Changed(self.node.remove_member(node).await.map_err(|e| (&e).into()))
             }
-            Ask::Peer(_) | Ask::Join => Answer::Refused(refusal(RefusalKind::PermissionDenied)),
+            Ask::Peer { .. } | Ask::Join => Answer::Refused(refusal(RefusalKind::PermissionDenied)),
         }
     }
 

@@ -1,9 +1,11 @@
 //! The listener of a master: lets in who proves the secret, and no more than it can serve.
 
-use super::desk;
+use super::{Pipe, desk};
+use crate::heir::former_key;
 use crate::node::Node;
 use crate::pool::Invitation;
 use crate::secure::{self, Hello, Purpose, Refused, Secret, Verdict};
+use gluster_tls::Tls;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
@@ -35,7 +37,8 @@ impl Keys {
             }
             Purpose::Join => {
                 let state = node.shared.state.read();
-                let value = &state.entry(&Invitation::key(&hello.scope))?.value;
+                let former = || state.entry(&former_key(&hello.scope));
+                let value = &state.entry(&Invitation::key(&hello.scope)).or_else(former)?.value;
                 Some(Secret::new(value.as_ref().try_into().ok()?))
             }
         }
@@ -60,7 +63,12 @@ impl Door {
     ///
     /// # Errors
     /// Those of binding.
-    pub async fn open(address: &str, node: &Arc<Node>, keys: Keys) -> io::Result<Door> {
+    pub async fn open(
+        address: &str,
+        node: &Arc<Node>,
+        keys: Keys,
+        tls: Option<Tls>,
+    ) -> io::Result<Door> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let closing = node.child_token();
@@ -68,6 +76,7 @@ impl Door {
         let house = House {
             node: Arc::downgrade(node),
             keys: Arc::new(keys),
+            tls,
             closing: closing.clone(),
             strangers: Arc::new(Semaphore::new(STRANGERS_MAX)),
             guests: Arc::new(Semaphore::new(GUESTS_MAX)),
@@ -87,6 +96,7 @@ impl Door {
 struct House {
     node: Weak<Node>,
     keys: Arc<Keys>,
+    tls: Option<Tls>,
     closing: CancellationToken,
     strangers: Arc<Semaphore>,
     guests: Arc<Semaphore>,
@@ -132,13 +142,20 @@ impl House {
         stream.set_nodelay(true).ok();
         let place = self.guests.clone().try_acquire_owned().ok();
         let full = place.is_none();
-        let answering = secure::answer(stream, async |hello: &Hello| {
-            if full {
-                return Err(Verdict::Full);
-            }
-            let node = self.node.upgrade().ok_or(Verdict::Stranger)?;
-            self.keys.of(hello, &node).ok_or(Verdict::Stranger)
-        });
+        let answering = async {
+            let stream: Box<dyn Pipe> = match &self.tls {
+                Some(tls) => Box::new(tls.accept(stream).await?),
+                None => Box::new(stream),
+            };
+            let admit = async |hello: &Hello| {
+                if full {
+                    return Err(Verdict::Full);
+                }
+                let node = self.node.upgrade().ok_or(Verdict::Stranger)?;
+                self.keys.of(hello, &node).ok_or(Verdict::Stranger)
+            };
+            secure::answer(stream, admit).await
+        };
         let met = match tokio::time::timeout(super::HANDSHAKE, answering).await {
             Ok(met) => met,
             Err(_) => Err(super::late()),

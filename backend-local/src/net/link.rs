@@ -4,7 +4,7 @@
 //! every call on it ends with [`CallError`] and every stream's channel closes; nothing is tried
 //! again here.
 
-use super::{HANDSHAKE, Road, connect, late};
+use super::{HANDSHAKE, Pipe, Road, connect, late};
 use crate::secure::{self, Purpose, Reader, Refused, Writer};
 use crate::talk::{Answer, Ask, Down, EventForm, MESSAGE_MAX, Standing, Up, WINDOW, WatchForm};
 use crate::wire::CallError;
@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::io::{ReadHalf, WriteHalf};
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -110,7 +109,7 @@ impl Link {
         limit: Duration,
     ) -> Result<Link, Refused> {
         let deadline = Instant::now() + limit.min(HANDSHAKE);
-        let stream = connect(address, deadline).await?;
+        let stream = connect(address, road.tls.as_ref(), deadline).await?;
         let meeting = secure::dial(stream, hello, &road.secret);
         let met = tokio::time::timeout_at(deadline.into(), meeting).await;
         let (reader, writer) = met.map_err(|_| late())??;
@@ -255,8 +254,8 @@ impl Drop for Events {
 impl Inner {
     async fn run(
         self: Arc<Self>,
-        reader: Reader<ReadHalf<TcpStream>>,
-        writer: Writer<WriteHalf<TcpStream>>,
+        reader: Reader<ReadHalf<Box<dyn Pipe>>>,
+        writer: Writer<WriteHalf<Box<dyn Pipe>>>,
         outbox: Outbox,
         detect: Duration,
     ) {
@@ -289,7 +288,7 @@ impl Inner {
         }
     }
 
-    async fn read(&self, mut reader: Reader<ReadHalf<TcpStream>>) -> io::Result<()> {
+    async fn read(&self, mut reader: Reader<ReadHalf<Box<dyn Pipe>>>) -> io::Result<()> {
         while let Some(message) = reader.message(MESSAGE_MAX, || self.hear()).await? {
             match postcard::from_bytes(&message).map_err(io::Error::other)? {
                 Down::Answer { id, answer } => {
@@ -315,7 +314,7 @@ impl Inner {
 
     async fn write(
         &self,
-        mut writer: Writer<WriteHalf<TcpStream>>,
+        mut writer: Writer<WriteHalf<Box<dyn Pipe>>>,
         mut outbox: Outbox,
         ping_every: Duration,
     ) -> io::Result<()> {

@@ -6,15 +6,15 @@
 use super::Road;
 use super::link::Link;
 use crate::raft::Member;
-use crate::secure::Purpose;
+use crate::secure::{Purpose, Refused};
 use crate::talk::{Answer, Ask};
-use crate::wire::{CallError, Lane, PeerReply, PeerRequest, Transport};
+use crate::wire::{CallError, Lane, PeerReply, PeerRequest, Silence, Transport};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// How long dialing may take out of a call's time.
 const DIAL: Duration = Duration::from_secs(2);
@@ -28,6 +28,7 @@ type Slot = Arc<tokio::sync::Mutex<Way>>;
 pub struct Mesh {
     road: OnceLock<Road>,
     slots: Mutex<HashMap<(u64, Lane), Slot>>,
+    silent: Mutex<HashMap<u64, Silence>>,
 }
 
 #[derive(Default)]
@@ -63,12 +64,19 @@ impl Mesh {
         match Link::dial(road, address, Purpose::Member, DIAL).await {
             Ok(link) => {
                 let link = Arc::new(link);
+                self.silent.lock().remove(&to);
                 way.link = Some(link.clone());
                 way.failed = None;
                 Ok(link)
             }
             Err(refused) => {
-                way.failed = Some((Instant::now(), refused.to_string()));
+                if matches!(refused, Refused::Stranger) {
+                    let (road, address) = (road.clone(), address.to_owned());
+                    tokio::spawn(async move { road.heir.is_at(&road, &address).await });
+                }
+                let now = Silence { since: Instant::now(), time: SystemTime::now() };
+                self.silent.lock().entry(to).or_insert(now);
+                way.failed = Some((now.since, refused.to_string()));
                 Err(not_sent(refused.to_string()))
             }
         }
@@ -98,10 +106,18 @@ impl Transport for Mesh {
             Err(_) => return Err(CallError::NotSent(format!("{}: no way", member.address))),
         };
         let left = deadline.saturating_duration_since(Instant::now());
-        match link.call(Ask::Peer(request), left).await? {
+        match link.call(Ask::Peer { to, request }, left).await? {
             Answer::Peer(reply) => Ok(reply),
-            Answer::Refused(refusal) => Err(CallError::NotSent(refusal.detail)),
+            Answer::Refused(_) => {
+                let now = Silence { since: Instant::now(), time: SystemTime::now() };
+                self.silent.lock().entry(to).or_insert(now);
+                Err(CallError::NotSent("another member listens there by now".to_owned()))
+            }
             other => Err(CallError::Lost(format!("an answer to another question: {other:?}"))),
         }
+    }
+
+    fn silence(&self, of: u64) -> Option<Silence> {
+        self.silent.lock().get(&of).copied()
     }
 }

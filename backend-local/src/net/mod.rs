@@ -9,9 +9,13 @@ pub mod door;
 pub mod link;
 pub mod mesh;
 
+use crate::heir::Heir;
 use crate::secure::{Hello, Purpose, Refused, Secret};
 use coord_api::ClusterId;
+use gluster_tls::Tls;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 /// How long the first words of a connection may take.
@@ -22,6 +26,9 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 pub struct Road {
     pub cluster: ClusterId,
     pub secret: Secret,
+    /// Of whoever says that it has taken the cluster's place.
+    pub heir: Arc<Heir>,
+    pub tls: Option<Tls>,
     /// A listener that says nothing for so long is gone.
     pub detect: Duration,
 }
@@ -32,14 +39,26 @@ impl Road {
     }
 }
 
+/// A connection, encrypted or not.
+pub trait Pipe: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Pipe for S {}
+
 /// A connection to `host:port`, names looked up each time.
-async fn connect(address: &str, deadline: Instant) -> Result<TcpStream, Refused> {
+async fn connect(
+    address: &str,
+    tls: Option<&Tls>,
+    deadline: Instant,
+) -> Result<Box<dyn Pipe>, Refused> {
     let connecting = async {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         // What is not sent when the connection is given up must not arrive later (X2).
         stream.set_zero_linger()?;
-        Ok(stream)
+        Ok(match tls {
+            Some(tls) => Box::new(tls.connect(stream).await?) as Box<dyn Pipe>,
+            None => Box::new(stream),
+        })
     };
     match tokio::time::timeout_at(deadline.into(), connecting).await {
         Ok(connected) => connected.map_err(Refused::Io),

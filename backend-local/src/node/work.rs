@@ -146,15 +146,15 @@ impl Node {
         let read = self.raft.get_read_log_id(ReadPolicy::ReadIndex);
         let read = tokio::time::timeout_at(deadline.into(), read).await;
         let Ok(read) = read else {
-            self.feel(Some("no quorum has answered in time"));
+            self.feel_alone();
             return Err(Error::none(ErrorKind::Timeout));
         };
         if let Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) = &read {
-            self.feel(Some("no quorum"));
+            self.feel_alone();
         }
         match read {
             Ok((read, _)) => {
-                self.feel(None);
+                self.feel_well();
                 Ok(Ok(read.index()))
             }
             Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(to))) => {
@@ -251,6 +251,8 @@ impl Node {
 
     pub(super) async fn pause_for_leader(&self, deadline: Instant) -> Result<()> {
         if left(deadline).is_zero() {
+            // Whoever it believes to lead has not answered all the time.
+            self.feel_alone();
             return Err(Error::none(ErrorKind::Unavailable).because("no leader"));
         }
         let pause = LEADER_RETRY.min(left(deadline));

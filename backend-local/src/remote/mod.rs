@@ -165,6 +165,10 @@ impl Shared {
         self.standing.subscribe()
     }
 
+    pub fn over(&self) -> CancellationToken {
+        self.over.clone()
+    }
+
     pub fn road(&self) -> &Road {
         &self.road
     }
@@ -327,18 +331,23 @@ impl Shared {
             let address = address.clone();
             async move {
                 tokio::time::sleep(stagger * rank as u32).await;
-                Link::dial(&self.road, &address, Purpose::Client, DIAL).await
+                (Link::dial(&self.road, &address, Purpose::Client, DIAL).await, address)
             }
         };
         let mut dialing: FuturesUnordered<_> = masters.iter().enumerate().map(dial).collect();
         let (mut second_best, mut strangers, mut unproven) = (None, 0, 0);
-        while let Some(dialed) = dialing.next().await {
+        while let Some((dialed, address)) = dialing.next().await {
             match dialed {
                 Ok(link) if link.standing().borrow().trouble.is_none() => {
                     return Ok(Arc::new(link));
                 }
                 Ok(link) => second_best = Some(Arc::new(link)),
-                Err(Refused::Stranger) => strangers += 1,
+                Err(Refused::Stranger) => {
+                    strangers += 1;
+                    if self.road.heir.is_at(&self.road, &address).await {
+                        return Err(State::Refused(ErrorKind::ClusterReplaced));
+                    }
+                }
                 Err(Refused::Unproven) => unproven += 1,
                 Err(Refused::Io(_) | Refused::Full) => {}
             }

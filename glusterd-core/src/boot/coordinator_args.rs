@@ -1,4 +1,4 @@
-//! `glusterd coordinator ...`: moving and saving what a pool keeps in its coordination service.
+//! `glusterd coordinator ...`: moving, saving and rescuing what a pool keeps in its coordination service.
 //!
 //! Pure: words in, a command out. Nothing of stock's is in the way: a first word without a dash would
 //! be a mount point there, which glusterd does not take.
@@ -17,7 +17,7 @@ pub const WORD: &str = "coordinator";
 #[derive(Parser)]
 #[command(
     name = "glusterd coordinator",
-    about = "Moves and saves what a pool keeps in its coordination service",
+    about = "Moves, saves and rescues what a pool keeps in its coordination service",
     long_about = None
 )]
 struct Words {
@@ -55,6 +55,12 @@ pub enum CoordinatorCommand {
         /// Overwrite other records that the service has of this pool
         #[arg(long)]
         replace: bool,
+    },
+    /// Built-in store, last resort: this node goes on alone when most masters are lost for good
+    ForceNewQuorum {
+        /// Do it; without, it is only said what would come of it
+        #[arg(long)]
+        yes: bool,
     },
 }
 
@@ -100,6 +106,8 @@ mod tests {
         check("dump local:", dump(None));
         check("dump local: /x", dump(Some("/x".into())));
         let (file, url) = ("/x".into(), to.clone());
+        check("force-new-quorum", CoordinatorCommand::ForceNewQuorum { yes: false });
+        check("force-new-quorum --yes", CoordinatorCommand::ForceNewQuorum { yes: true });
         check("restore /x zk://h/p", CoordinatorCommand::Restore { file, url, replace: false });
     }
 

@@ -348,6 +348,7 @@ mod tests {
             bind_address: None,
             address_family: None,
             base_port: 49152,
+            built_in_store: true,
         };
         let fresh = [Uuid::nil(); 4];
         let cx = Cx { view: &view, site: &site, answers: &answers, fresh: &fresh };

@@ -7,8 +7,10 @@
 
 use super::args::Args;
 use super::peers::NO_QUORUM;
+use crate::membership::without_master;
 use crate::model::{NodeId, PeerState, Refusal};
 use crate::ops::{Answer, Ask, Commit, Cx, HostFacts, Operation, Outcome, Question, Step};
+use crate::options::MASTERS;
 use crate::rpc::Dict;
 use crate::store::{Edit, Pool, View};
 
@@ -80,9 +82,11 @@ impl Operation for Detach {
         };
         let node = self.who(cx.view, facts)?;
         self.check(cx.view, node)?;
-        let global = (*cx.view.global).clone();
+        let mut global = (*cx.view.global).clone();
+        global.options.remove(MASTERS);
         let mut edits =
             vec![Edit::DeletePeer(node), Edit::Release { node, to: Pool(cx.fresh[0]), global }];
+        edits.extend(without_master(cx.view, node).map(Edit::PutGlobal));
         let left = cx.view.others().filter(|peer| peer.id != node).count();
         if left == 0 && cx.view.peers.contains_key(&cx.view.me) {
             // Alone again: nobody needs a name for this node.

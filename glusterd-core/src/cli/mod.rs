@@ -14,6 +14,7 @@ mod get;
 mod graphs;
 mod heal;
 mod info;
+mod masters;
 mod motion;
 #[cfg(test)]
 mod motion_tests;

@@ -34,6 +34,7 @@ fn site() -> Site {
         bind_address: None,
         address_family: None,
         base_port: 49152,
+        built_in_store: true,
     }
 }
 

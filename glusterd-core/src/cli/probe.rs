@@ -130,6 +130,10 @@ impl Operation for Probe {
                 return Err(self.no(110, text));
             }
         };
+        if candidate.came_home {
+            let text = format!("Host {host} port {PEER_PORT} already in peer list");
+            return Err(self.no(code::FRIEND, text).with_ret(0));
+        }
         if candidate.is_me {
             let text = "Probe on localhost not needed".to_owned();
             return Err(self.no(code::LOCALHOST, text).with_ret(0));
@@ -169,6 +173,7 @@ mod tests {
             bind_address: None,
             address_family: None,
             base_port: 49152,
+            built_in_store: true,
         }
     }
 

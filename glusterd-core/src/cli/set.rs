@@ -5,6 +5,7 @@
 
 use super::args::{self, Args};
 use super::graphs::VolumeGraphs;
+use super::masters;
 use super::start::echo_id;
 use crate::model::{Global, NodeId, Refusal};
 use crate::ops::{Answer, Ask, Commit, Cx, Hooks, Operation, Outcome, Question, Step};
@@ -55,6 +56,9 @@ impl Operation for SetVolume {
     fn plan(&self, cx: &Cx<'_>) -> Result<Step, Refusal> {
         let SetVolume::Set { volume, pairs, special } = self else { return Ok(Step::Done) };
         let target = target(cx.view, volume)?;
+        if matches!(target, Target::Pool) {
+            masters::check(cx.view, cx.site.built_in_store, pairs)?;
+        }
         let set = Set { target, pairs, special: *special };
         let pool = pool(cx.view);
         let graphs = VolumeGraphs::new(cx);

@@ -384,6 +384,7 @@ mod tests {
             bind_address: None,
             address_family: None,
             base_port: 49152,
+            built_in_store: true,
         };
         let answers = answers();
         let cx = Cx { view: &view, site: &site, answers: &answers, fresh: &[Uuid::nil(); 4] };

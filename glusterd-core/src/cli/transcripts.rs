@@ -99,6 +99,7 @@ impl Player {
             bind_address: None,
             address_family: None,
             base_port: 49152,
+            built_in_store: true,
         };
         let mut view = View::alone(NodeId::fresh());
         view.global = Arc::new(Global::default());

@@ -18,6 +18,7 @@ use crate::supervise::ports::Ports;
 use crate::supervise::{self, Lines, Supervisor};
 use crate::tasks::Keeper;
 use coord_api::{Coordinator, Health, Retry};
+use gluster_tls::Tls;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -45,6 +46,8 @@ pub struct Ground {
     pub identity: Identity,
     /// The way into and out of the coordination service, if it is the daemons' own.
     pub own_store: Option<Arc<dyn OwnStore>>,
+    /// For calls to daemons elsewhere, if management is encrypted.
+    pub tls: Option<Tls>,
 }
 
 /// The rooms behind the listeners.
@@ -75,7 +78,7 @@ impl House {
     /// # Errors
     /// The last known configuration cannot be looked at.
     pub async fn assemble(settings: &Settings, ground: Ground) -> anyhow::Result<House> {
-        let Ground { host, lines, coordinator, identity, own_store } = ground;
+        let Ground { host, lines, coordinator, identity, own_store, tls } = ground;
         let mirror = Mirror::new(settings.workdir.clone(), settings.bind_address.clone());
         let loaded = {
             let mirror = mirror.clone();
@@ -96,6 +99,7 @@ impl House {
             Box::new(move || announced.push(CallbackProc::FETCHSPEC, b"")),
         );
         let marks = Arc::new(Marks::new(host.clone()));
+        let site = site(settings, own_store.is_some());
         let local = Arc::new(LocalNode {
             store: store.clone(),
             host: host.clone(),
@@ -106,11 +110,16 @@ impl House {
             marks: marks.clone(),
             bind_address: settings.bind_address.clone(),
             own_store,
+            tls,
         });
         let announced = Arc::new(Announced::default());
         let post = Post::new(store.clone(), announced.clone());
         let nodes = Arc::new(PoolNodes { local: local.clone(), post: post.clone() });
-        let engine = Arc::new(Engine::new(store.clone(), nodes, site(settings)));
+        let engine = Engine::new(store.clone(), nodes, site);
+        let engine = Arc::new(match local.own_store.clone() {
+            Some(own) => engine.explained_by(Box::new(move || own.trouble())),
+            None => engine,
+        });
         let notes = marks.left_over().await;
         let settled = settle(&store, identity, loaded.view).await;
         tokio::spawn(marks.sweep(store.clone(), notes));
@@ -140,7 +149,13 @@ impl House {
 
     /// This node for those who would like to take it in.
     pub fn guest(&self) -> Guest {
-        Guest { store: self.store.clone(), own: self.local.own_store.clone() }
+        Guest {
+            store: self.store.clone(),
+            own: self.local.own_store.clone(),
+            host: self.local.host.clone(),
+            bind_address: self.bind_address.clone(),
+            tls: self.local.tls.clone(),
+        }
     }
 
     /// Is a member among others from here on: announced, answering questions, moving when it is
@@ -150,6 +165,8 @@ impl House {
         tokio::spawn(membership::keep_pool(host.clone(), self.pool, self.store.place()));
         if let Some(own) = &self.local.own_store {
             tokio::spawn(membership::keep_home(self.store.clone(), own.clone(), self.pool));
+            tokio::spawn(membership::keep_masters(self.store.clone(), own.clone()));
+            tokio::spawn(membership::tell_outages(self.store.clone(), own.clone()));
         }
         tokio::spawn(self.post.clone().run(self.local.clone()));
         let announcement = Announcement {
@@ -162,7 +179,7 @@ impl House {
     }
 }
 
-fn site(settings: &Settings) -> Site {
+fn site(settings: &Settings, built_in_store: bool) -> Site {
     Site {
         workdir: settings.workdir.clone(),
         rundir: settings.rundir.clone(),
@@ -170,6 +187,7 @@ fn site(settings: &Settings) -> Site {
         bind_address: settings.bind_address.clone(),
         address_family: settings.address_family.map(|family| family.name().to_owned()),
         base_port: settings.base_port,
+        built_in_store,
     }
 }
 

@@ -4,9 +4,11 @@
 //! daemons come up behind it, as in stock.
 
 mod address;
+mod force;
 mod house;
 mod own_store;
 mod relocate;
+mod security;
 mod volfile;
 
 pub use address::{address, store_address, store_listens};
@@ -21,7 +23,7 @@ use crate::membership::{self, Identity, OwnStore};
 use crate::serve::cli::{CliProgram, CommandLog};
 use crate::serve::handshake::Handshake;
 use crate::serve::join::Join;
-use crate::serve::listener::{Family, Plain};
+use crate::serve::listener::Family;
 use crate::serve::portmap::Portmap;
 use crate::serve::statedump::{self, Online};
 use crate::serve::{Limits, Listener, TcpEndpoint, tables};
@@ -29,6 +31,7 @@ use crate::supervise::SocketLines;
 use anyhow::Context;
 use coord_api::Coordinator;
 use futures_util::future::BoxFuture;
+use gluster_tls::Tls;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,7 +46,8 @@ pub struct Opened {
 }
 
 /// Opens the coordinator that the settings name, for this node.
-pub type Open = fn(Settings, Identity) -> BoxFuture<'static, coord_api::Result<Opened>>;
+pub type Open =
+    fn(Settings, Identity, Option<Tls>) -> BoxFuture<'static, coord_api::Result<Opened>>;
 
 /// Runs the daemon until it is told to stop.
 ///
@@ -57,13 +61,16 @@ pub async fn run(settings: Settings, lifecycle: Lifecycle, open: Open) -> anyhow
     };
     let host: Arc<dyn Host> = Arc::new(RealHost::new(dirs));
     let identity = membership::load_or_create(&*host).await?;
-    let opened = open(settings.clone(), identity).await.context("the coordination service")?;
+    let tls = security::tls(&settings)?;
+    let opened =
+        open(settings.clone(), identity, tls.clone()).await.context("the coordination service")?;
     let Opened { coordinator, own_store } = opened;
     tracing::info!(node = %identity.node, pool = %identity.pool.0, info = ?coordinator.info());
     let lines = Arc::new(SocketLines::default());
-    let ground = Ground { host: host.clone(), lines, coordinator, identity, own_store };
+    let (host_too, tls_too) = (host.clone(), tls.clone());
+    let ground = Ground { host: host_too, lines, coordinator, identity, own_store, tls: tls_too };
     let house = House::assemble(&settings, ground).await?;
-    Daemon { settings, lifecycle, host, house }.serve().await
+    Daemon { settings, lifecycle, host, house, tls }.serve().await
 }
 
 struct Daemon {
@@ -71,6 +78,7 @@ struct Daemon {
     lifecycle: Lifecycle,
     host: Arc<dyn Host>,
     house: House,
+    tls: Option<Tls>,
 }
 
 impl Daemon {
@@ -82,7 +90,8 @@ impl Daemon {
         let handshake = Arc::new(Handshake::new(house.specs.clone()));
         let join = Arc::new(Join::new(house.guest()));
         let unix = Listener::unix(&self.settings.sockfile).await?;
-        let tcp = Listener::tcp(endpoint(&self.settings), Arc::new(Plain)).await?;
+        let tcp =
+            Listener::tcp(endpoint(&self.settings), security::security(self.tls.clone())).await?;
         let stop = self.lifecycle.stop.clone();
         let unix_table = Arc::new(tables::unix(cli.clone(), handshake.clone()));
         let tcp_table = Arc::new(tables::tcp(cli, portmap, handshake, join));

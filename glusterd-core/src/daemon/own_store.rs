@@ -65,6 +65,15 @@ impl OwnStore for BuiltIn {
         self.run(wish).await
     }
 
+    fn trouble(&self) -> Option<String> {
+        self.0.trouble().map(|why| {
+            format!(
+                "{why}. If nodes that are missing are lost for good, see 'glusterd coordinator \
+                 force-new-quorum'"
+            )
+        })
+    }
+
     fn is_guest(&self) -> bool {
         self.0.is_guest()
     }

@@ -2,6 +2,7 @@
 //!
 //! Changes nothing in the service it reads from, and nothing at all while daemons of the pool run.
 
+use super::force::force_new_quorum;
 use crate::boot::{CoordinatorCommand, Settings};
 use crate::store::Pool;
 use crate::store::transfer::{Records, alive, pools};
@@ -48,6 +49,7 @@ pub async fn relocate(
         CoordinatorCommand::Restore { file, url, replace } => {
             desk.restore(&file, &url, replace).await
         }
+        CoordinatorCommand::ForceNewQuorum { yes } => force_new_quorum(&desk.settings, yes).await,
     }
 }
 

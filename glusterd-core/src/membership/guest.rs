@@ -1,16 +1,21 @@
 //! A node as another one finds it that would like to take it in: what it says of itself, and how it
 //! follows an invitation.
 
+use super::invite::Stranger;
 use super::own_store::{Luggage, OwnStore, is_free};
-use crate::model::OP_VERSION_MAX;
+use crate::host::Host;
+use crate::model::{NodeId, OP_VERSION_MAX};
 use crate::rpc::join::{JoinReq, JoinRsp, LookReq, LookRsp};
 use crate::store::{Freshness, Store};
+use gluster_tls::Tls;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// A daemon that has just started may need that long to know its own pool.
 const READY: Duration = Duration::from_secs(5);
 const FAILED: i32 = -1;
+/// Where every daemon listens for its peers.
+const PORT: u16 = 24007;
 
 /// Answers for this node.
 #[derive(Debug)]
@@ -18,6 +23,9 @@ pub struct Guest {
     pub store: Arc<Store>,
     /// `None`: a coordination service that nobody is invited to.
     pub own: Option<Arc<dyn OwnStore>>,
+    pub host: Arc<dyn Host>,
+    pub bind_address: Option<String>,
+    pub tls: Option<Tls>,
 }
 
 impl Guest {
@@ -33,6 +41,47 @@ impl Guest {
             peers: count(sight.view.others().count()),
             volumes: count(sight.view.volumes.len()),
         }
+    }
+
+    /// A member says that it has lost its store. Nothing is handed to who says so: whoever is found at
+    /// the member's own address, with its uuid, alone and empty, is invited as by a probe.
+    pub async fn knock(&self, asked: &LookReq) -> JoinRsp {
+        match self.fetch(&asked.node).await {
+            Ok(()) => JoinRsp::default(),
+            Err(text) => {
+                tracing::info!(node = asked.node, text, "a member that asks to be fetched is not");
+                JoinRsp { op_ret: FAILED, op_errstr: text }
+            }
+        }
+    }
+
+    async fn fetch(&self, node: &str) -> Result<(), String> {
+        let own = self.own.as_ref().ok_or("the coordination service is not the built-in store")?;
+        let view = self.store.view();
+        let lost = NodeId::parse(node).and_then(|id| view.others().find(|peer| peer.id == id));
+        let lost = lost.ok_or("it is not a member of this pool")?;
+        if view.freshness != Freshness::Current || view.alive.contains(&lost.id) {
+            return Err("it is here".to_owned());
+        }
+        for name in &lost.hostnames {
+            let Ok(addresses) = self.host.addresses(name).await else { continue };
+            let Some(address) = addresses.first().copied() else { continue };
+            let met = Stranger::meet((address, PORT).into(), view.me, self.tls.as_ref()).await;
+            let Ok(Some(stranger)) = met else { continue };
+            if stranger.node() != Some(lost.id) || !stranger.is_free() {
+                continue;
+            }
+            let mine = match &self.bind_address {
+                Some(bound) => bound.clone(),
+                None => {
+                    let mine = self.host.address_towards(address).await;
+                    mine.map_err(|error| error.to_string())?.to_string()
+                }
+            };
+            let brought = stranger.bring(&**own, view.me, &mine, name).await;
+            return brought.map_err(|error| error.to_string());
+        }
+        Err("it is not found where this pool knows it to be".to_owned())
     }
 
     pub async fn join(&self, asked: &JoinReq) -> JoinRsp {

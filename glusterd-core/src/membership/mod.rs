@@ -5,6 +5,8 @@ mod guest;
 mod homing;
 mod identity;
 mod invite;
+mod masters;
+mod outage;
 mod own_store;
 mod registry;
 
@@ -13,5 +15,7 @@ pub use guest::Guest;
 pub use homing::keep_home;
 pub use identity::{Identity, IdentityError, keep_pool, load_or_create, write_identity};
 pub use invite::Stranger;
-pub use own_store::{Luggage, OwnStore};
+pub use masters::{keep_masters, member, names as master_names, without as without_master};
+pub use outage::tell_outages;
+pub use own_store::{Luggage, OwnStore, is_free};
 pub use registry::{Registered, registered_at};

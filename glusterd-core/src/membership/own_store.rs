@@ -76,6 +76,9 @@ pub trait OwnStore: fmt::Debug + Send + Sync + 'static {
     /// The store cannot be changed.
     async fn set_masters(&self, nodes: &[NodeId]) -> Result<()>;
 
+    /// Why it cannot be used just now and what can be done, for people; `None` while it can.
+    fn trouble(&self) -> Option<String>;
+
     /// Whether it was invited into the store, and has not founded it.
     fn is_guest(&self) -> bool;
 }

@@ -9,7 +9,7 @@ use crate::model::{NodeId, Refusal, VolumeName};
 use crate::rpc::Dict;
 use crate::store::{CommitError, Freshness, Sight, Store, View};
 use async_trait::async_trait;
-use coord_api::{Retry, Revision};
+use coord_api::{Health, Retry, Revision};
 use futures_util::future::join_all;
 use std::collections::HashMap;
 use std::fmt;
@@ -59,7 +59,11 @@ pub struct Engine {
     nodes: Arc<dyn Nodes>,
     site: Site,
     queues: parking_lot::Mutex<HashMap<String, Weak<Mutex<()>>>>,
+    trouble: Option<Trouble>,
 }
+
+/// Why the coordination service cannot be used just now, for people.
+pub type Trouble = Box<dyn Fn() -> Option<String> + Send + Sync>;
 
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -84,7 +88,18 @@ struct Finished {
 
 impl Engine {
     pub fn new(store: Arc<Store>, nodes: Arc<dyn Nodes>, site: Site) -> Engine {
-        Engine { store, nodes, site, queues: Default::default() }
+        Engine { store, nodes, site, queues: Default::default(), trouble: None }
+    }
+
+    /// With more to say when the coordination service is out of reach.
+    pub fn explained_by(self, trouble: Trouble) -> Engine {
+        Engine { trouble: Some(trouble), ..self }
+    }
+
+    fn away(&self) -> Away {
+        let time = self.store.away_for();
+        let why = self.trouble.as_ref().filter(|_| time.is_some()).and_then(|why| why());
+        Away { time, why }
     }
 
     pub fn store(&self) -> &Arc<Store> {
@@ -137,9 +152,11 @@ impl Engine {
     async fn to_the_end(&self, op: &dyn Operation, run: &Run) -> Result<Finished, Refusal> {
         loop {
             let mut sight = self.store.sight();
-            if op.changes() && sight.view.freshness == Freshness::Stale {
+            // Reads may show all there is where nothing can be written any more.
+            let away = sight.view.freshness == Freshness::Stale || self.store.away_for().is_some();
+            if op.changes() && away {
                 let back = self.current_again(run).await;
-                sight = back.ok_or_else(|| unreachable(self.store.away_for()))?;
+                sight = back.ok_or_else(|| unreachable(self.away()))?;
             }
             refuse_without_quorum(op, &sight.view)?;
             let mut answers = Vec::new();
@@ -168,7 +185,7 @@ impl Engine {
                     if matches!(error, CommitError::Refused(_)) {
                         self.unmark(run, &answers).await;
                     }
-                    return Err(refused(&error, self.store.away_for()));
+                    return Err(refused(&error, self.away()));
                 }
             }
         }
@@ -178,8 +195,11 @@ impl Engine {
     /// waited for.
     async fn current_again(&self, run: &Run) -> Option<Sight> {
         let left = ELECTION.checked_sub(self.store.away_for().unwrap_or_default())?;
-        let left = left.min(run.until.saturating_duration_since(Instant::now()));
-        self.store.wait_for(Revision(0), left).await
+        let until = run.until.min(Instant::now() + left);
+        let mut health = self.store.coordinator().health();
+        let well = health.wait_for(|health| *health == Health::Ok);
+        tokio::time::timeout_at(until, well).await.ok()?.ok()?;
+        self.store.wait_for(Revision(0), until.saturating_duration_since(Instant::now())).await
     }
 
     /// Rounds of questions up to a change, or `None` where nothing is to change.
@@ -306,20 +326,31 @@ fn busy() -> Refusal {
         .with_errno(crate::model::errno::ANOTHER_TRANSACTION)
 }
 
-fn unreachable(away: Option<Duration>) -> Refusal {
-    let away = away.map(|time| format!(" (for {} s now)", time.as_secs())).unwrap_or_default();
+/// How long the coordination service has been out of reach, and what is known of it.
+struct Away {
+    time: Option<Duration>,
+    why: Option<String>,
+}
+
+fn unreachable(away: Away) -> Refusal {
+    let time = away.time.map(|time| format!(" (for {} s now)", time.as_secs()));
+    let why = away.why.map(|why| format!(" {why}.")).unwrap_or_default();
     Refusal::staged(format!(
-        "The coordination service cannot be reached{away}. The configuration cannot be changed \
-         now; volumes stay available."
+        "The coordination service cannot be reached{}. The configuration cannot be changed now; \
+         volumes stay available.{why}",
+        time.unwrap_or_default()
     ))
 }
 
-fn refused(error: &CommitError, away: Option<Duration>) -> Refusal {
+fn refused(error: &CommitError, away: Away) -> Refusal {
     match error {
-        CommitError::Unknown(_) => Refusal::staged(
-            "The coordination service went away before it answered. Whether the change was made \
-             shows once it is back.",
-        ),
+        CommitError::Unknown(_) => {
+            let why = away.why.map(|why| format!(" {why}.")).unwrap_or_default();
+            Refusal::staged(format!(
+                "The coordination service went away before it answered. Whether the change was \
+                 made shows once it is back.{why}"
+            ))
+        }
         CommitError::Refused(cause) if cause.retry() == Retry::SameHandle => unreachable(away),
         _ => {
             let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));

@@ -42,6 +42,8 @@ pub struct LocalNode {
     pub bind_address: Option<String>,
     /// The built-in store, if that is the coordination service.
     pub own_store: Option<Arc<dyn OwnStore>>,
+    /// For calls to daemons elsewhere, if management is encrypted.
+    pub tls: Option<gluster_tls::Tls>,
 }
 
 fn refused(text: impl Into<String>) -> Answer {

@@ -8,7 +8,7 @@ use crate::membership::{self, OwnStore, Registered, Stranger};
 use crate::model::{NodeId, errno};
 use crate::rpc::join::LookRsp;
 use crate::store::keys::{self, Holds};
-use crate::store::{Adoption, Pool, records};
+use crate::store::{Adoption, Pool, View, records};
 use coord_api::{Coordinator, CoordinatorExt, Key, ReadOpts, Version};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -38,11 +38,12 @@ impl LocalNode {
         }
         candidate.my_address = self.address_towards(&addresses).await;
         let looked = match &self.own_store {
-            None => look(self.store.coordinator(), &addresses).await,
+            None => look(self.store.coordinator(), &addresses).await.map(Looked::Found),
             Some(own) => self.look_or_invite(&**own, name, &addresses, &candidate).await,
         };
         match looked {
-            Ok(found) => candidate.found = found,
+            Ok(Looked::Found(found)) => candidate.found = found,
+            Ok(Looked::CameHome) => candidate.came_home = true,
             Err(error) if self.store.away_for().is_none() => {
                 tracing::warn!(%error, name, "a node could not be brought here");
                 let text = format!("{name} cannot join the store of this pool: {error}");
@@ -50,7 +51,9 @@ impl LocalNode {
             }
             Err(error) => {
                 tracing::warn!(%error, name, "a node could not be looked up");
-                let text = "The coordination service cannot be reached.".to_owned();
+                let why = self.own_store.as_ref().and_then(|own| own.trouble());
+                let why = why.map(|why| format!(" {why}.")).unwrap_or_default();
+                let text = format!("The coordination service cannot be reached.{why}");
                 return Answer::Refused { text, errno: errno::INTERNAL };
             }
         }
@@ -65,7 +68,7 @@ impl LocalNode {
         name: &str,
         addresses: &[IpAddr],
         candidate: &Candidate,
-    ) -> coord_api::Result<Vec<Found>> {
+    ) -> coord_api::Result<Looked> {
         let coordinator = self.store.coordinator();
         let here = own.members().await?;
         let mut found = look(coordinator, addresses).await?;
@@ -73,41 +76,63 @@ impl LocalNode {
         found.retain(|found| here.contains(&found.node()));
         let view = self.store.view();
         let known = view.others().find(|peer| peer.hostnames.iter().any(|host| host == name));
-        let Some(at) = addresses.first().map(|at| (*at, PORT).into()) else { return Ok(found) };
+        let nobody = Looked::Found(Vec::new());
+        let Some(at) = addresses.first().map(|at| (*at, PORT).into()) else {
+            return Ok(Looked::Found(found));
+        };
+        let tls = self.tls.as_ref();
         if known.is_some_and(|peer| view.alive.contains(&peer.id)) || !found.is_empty() {
             // What is known of it may be of before it lost its store: then it is alone.
-            let met = Stranger::meet(at, view.me).await.ok().flatten();
+            let met = Stranger::meet(at, view.me, tls).await.ok().flatten();
             let lost = known.zip(met).filter(|(peer, s)| s.node() == Some(peer.id) && s.is_free());
             let (Some((_, stranger)), Some(mine)) = (lost, &candidate.my_address) else {
-                return Ok(found);
+                return Ok(Looked::Found(found));
             };
             stranger.bring(own, view.me, mine, name).await?;
-            return look(coordinator, addresses).await;
+            return look(coordinator, addresses).await.map(Looked::Found);
         }
-        let Some(stranger) = Stranger::meet(at, view.me).await? else {
-            return Ok(Vec::new());
+        let Some(stranger) = Stranger::meet(at, view.me, tls).await? else {
+            return Ok(nobody);
         };
-        let Some(node) = stranger.node() else { return Ok(Vec::new()) };
+        let Some(node) = stranger.node() else { return Ok(nobody) };
         // A member that has lost its store may come back, and nobody else under its name.
         if known.is_some_and(|peer| peer.id != node) {
-            return Ok(Vec::new());
+            return Ok(nobody);
+        }
+        if self.came_home(&stranger, node, &view).await {
+            return Ok(Looked::CameHome);
         }
         let about = &stranger.about;
         let fits = about.op_version_max >= view.op_version() && node != view.me;
         if !stranger.is_free() || !fits {
             let shown = about.invitable == 1 && about.ready == 1;
-            return Ok(shown.then(|| told(node, about)).into_iter().collect());
+            return Ok(Looked::Found(shown.then(|| told(node, about)).into_iter().collect()));
         }
-        let Some(mine) = &candidate.my_address else { return Ok(Vec::new()) };
+        let Some(mine) = &candidate.my_address else { return Ok(nobody) };
         stranger.bring(own, view.me, mine, name).await?;
         let until = Instant::now() + ARRIVAL;
         loop {
             let found = look(coordinator, addresses).await?;
             if found.iter().any(|found| found.node() == node) || Instant::now() >= until {
-                return Ok(found);
+                return Ok(Looked::Found(found));
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
+    }
+
+    /// A node that has lost its store and got its uuid back is fetched by a member that knows it.
+    async fn came_home(&self, stranger: &Stranger, node: NodeId, view: &View) -> bool {
+        let LookRsp { ready, invitable, peers, .. } = stranger.about;
+        if !membership::is_free(view) || (ready, invitable) != (1, 1) || peers == 0 {
+            return false;
+        }
+        if let Err(error) = stranger.knock(view.me).await {
+            tracing::debug!(%error, "this node is no member there");
+            return false;
+        }
+        let mut sights = self.store.subscribe();
+        let there = sights.wait_for(|sight| sight.view.others().any(|peer| peer.id == node));
+        tokio::time::timeout(ARRIVAL, there).await.is_ok()
     }
 
     /// A node that is up goes by itself; it is waited for, and taken out of the store if it stays.
@@ -154,6 +179,11 @@ impl LocalNode {
         }
         Answer::Done
     }
+}
+
+enum Looked {
+    Found(Vec<Found>),
+    CameHome,
 }
 
 /// What a daemon elsewhere says of itself, enough to refuse it.

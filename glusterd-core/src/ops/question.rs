@@ -143,6 +143,8 @@ pub struct Candidate {
     pub my_address: Option<String>,
     /// Daemons of this ensemble that run at these addresses: one, if all is well.
     pub found: Vec<Found>,
+    /// This node was a member there that had lost its store, and has been fetched.
+    pub came_home: bool,
 }
 
 /// A running daemon and the pool it is in.

@@ -29,6 +29,8 @@ pub struct Site {
     pub address_family: Option<String>,
     /// First port for bricks.
     pub base_port: u16,
+    /// Whether the nodes keep the coordination service themselves.
+    pub built_in_store: bool,
 }
 
 #[derive(Clone, Debug)]

@@ -9,6 +9,7 @@
 
 use super::lookup::resolve;
 use super::opt::{Opt, Scope};
+use super::own::{OWN, is_own};
 use super::set::{Target, scope};
 use super::table::TABLE;
 use crate::model::{Global, Kind, OP_VERSION_MAX, Refusal, Volume};
@@ -88,6 +89,11 @@ pub fn one_of_pool(global: &Global, typed: &str) -> Result<Values, Refusal> {
     if opt.key != "cluster.max-op-version" {
         scope(Target::Pool, opt).map_err(Refusal::handler)?;
     }
+    if is_own(opt) {
+        let default = format!("{} (DEFAULT)", opt.map_default.unwrap_or_default());
+        let value = global.options.value(opt.key).map_or(default, str::to_owned);
+        return Ok(Values::one(opt.key, Some(value)));
+    }
     let pairs = all_of_pool(global).pairs.into_iter().filter(|(key, _)| key == opt.key).collect();
     Ok(Values { pairs, warning: None })
 }
@@ -102,7 +108,10 @@ pub fn all_of_pool(global: &Global) -> Values {
     };
     let pairs =
         POOL_KEYS.iter().map(|(key, default)| ((*key).to_owned(), Some(value(key, default))));
-    Values { pairs: pairs.collect(), warning: None }
+    let own = OWN.iter().filter_map(|opt| {
+        Some((opt.key.to_owned(), Some(global.options.value(opt.key)?.to_owned())))
+    });
+    Values { pairs: pairs.chain(own).collect(), warning: None }
 }
 
 fn existing(typed: &str) -> Result<&'static Opt, Refusal> {

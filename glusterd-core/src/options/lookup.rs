@@ -4,14 +4,19 @@
 //! glusterd-volgen.c; order of equally near words, libglusterfs/src/trie.c (v10.3).
 
 use super::opt::Opt;
+use super::own::OWN;
 use super::table::TABLE;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::LazyLock;
 
+fn known() -> impl DoubleEndedIterator<Item = &'static Opt> {
+    TABLE.iter().chain(OWN)
+}
+
 /// The row of a full key; of two the first.
 pub fn find(key: &str) -> Option<&'static Opt> {
     static FIRST: LazyLock<HashMap<&str, &Opt>> =
-        LazyLock::new(|| TABLE.iter().rev().map(|opt| (opt.key, opt)).collect());
+        LazyLock::new(|| known().rev().map(|opt| (opt.key, opt)).collect());
     FIRST.get(key).copied()
 }
 
@@ -31,18 +36,18 @@ pub fn suggestion(hint: Option<String>) -> String {
 
 /// The one key whose part after its first dot is `name`.
 fn complete(name: &str) -> Option<&'static Opt> {
-    let mut matching = TABLE.iter().filter(|opt| split(opt.key).1 == name);
+    let mut matching = known().filter(|opt| split(opt.key).1 == name);
     let first = matching.next()?;
     matching.all(|opt| opt.key == first.key).then_some(first)
 }
 
 fn hint(key: &str) -> Option<String> {
     let Some((domain, name)) = key.split_once('.') else {
-        let nearest = nearest(key, TABLE.iter().map(|opt| second_part(opt.key)));
+        let nearest = nearest(key, known().map(|opt| second_part(opt.key)));
         return joined(&nearest, "");
     };
-    let domain = *nearest(domain, TABLE.iter().map(|opt| split(opt.key).0)).first()?;
-    let members = TABLE.iter().filter(|opt| split(opt.key).0 == domain);
+    let domain = *nearest(domain, known().map(|opt| split(opt.key).0)).first()?;
+    let members = known().filter(|opt| split(opt.key).0 == domain);
     let nearest = nearest(name, members.map(|opt| second_part(opt.key)));
     joined(&nearest, "...").map(|hint| format!("{domain}.{hint}"))
 }
@@ -107,6 +112,7 @@ mod tests {
         };
         check("cluster.lookup-unhashed", Ok("cluster.lookup-unhashed"));
         check("lookup-unhashed", Ok("cluster.lookup-unhashed"));
+        check("coordination-masters", Ok("cluster.coordination-masters"));
         check("nosuch.option", Err("auth.allow"));
         check("performance.write-behin", Err("performance.write-behind"));
         check("writebehind", Err("write-behind"));

@@ -12,6 +12,7 @@ use super::get::POOL_KEYS;
 use super::lookup::{resolve, suggestion};
 use super::number;
 use super::opt::{Opt, Scope};
+use super::own::is_own;
 use super::rule::{Ground, check_rule, client_op_version, clients_understand, ruled};
 use super::value::check_value;
 use crate::model::{Global, OP_VERSION_MAX, Refusal, Status, Volume, VolumeName, boolean};
@@ -291,7 +292,7 @@ fn cluster_version(pool: &Pool<'_>, set: &Set<'_>, at: usize, value: &str) -> Re
 
 /// Whether the option belongs to what it is set, or reset, on.
 pub fn scope(target: Target<'_>, opt: &Opt) -> Result<(), String> {
-    let of_pool = POOL_KEYS.iter().any(|(key, _)| *key == opt.key);
+    let of_pool = is_own(opt) || POOL_KEYS.iter().any(|(key, _)| *key == opt.key);
     match target {
         _ if opt.key == "cluster.max-op-version" => Err("Not a valid option to set".into()),
         Target::Pool if !of_pool => Err("Not a valid option for all volumes".into()),

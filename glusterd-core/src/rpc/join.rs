@@ -7,11 +7,13 @@ procedures! {
         0 NULL,
         1 LOOK,
         2 JOIN,
+        3 KNOCK,
     }
 }
 
 xdr_struct! {
-    /// `node`: the uuid of who asks.
+    /// `node`: the uuid of who asks; of LOOK, and of KNOCK, by which a member that has lost its store
+    /// asks to be fetched.
     pub struct LookReq { node: String }
 
     /// `ready`, `invitable`: 1 for yes. `peers` without itself.

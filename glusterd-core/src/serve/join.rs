@@ -32,7 +32,7 @@ impl Program for Join {
     }
 
     fn serves(&self, procedure: u32) -> bool {
-        matches!(JoinProc(procedure), JoinProc::LOOK | JoinProc::JOIN)
+        matches!(JoinProc(procedure), JoinProc::LOOK | JoinProc::JOIN | JoinProc::KNOCK)
     }
 
     async fn call(
@@ -44,6 +44,7 @@ impl Program for Join {
         Ok(match JoinProc(procedure) {
             JoinProc::LOOK => self.guest.look(&LookReq::from_bytes(&arguments)?).await.to_bytes(),
             JoinProc::JOIN => self.guest.join(&JoinReq::from_bytes(&arguments)?).await.to_bytes(),
+            JoinProc::KNOCK => self.guest.knock(&LookReq::from_bytes(&arguments)?).await.to_bytes(),
             _ => return Err(Reject::ProcedureUnavailable),
         })
     }

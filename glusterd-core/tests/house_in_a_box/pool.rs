@@ -267,7 +267,7 @@ impl Node {
         let house = runtime.block_on(async {
             let identity = membership::load_or_create(&*host).await.unwrap();
             let coordinator = Arc::new(MortalCoordinator { inner, fuse });
-            let ground = Ground { host, lines, coordinator, identity, own_store: None };
+            let ground = Ground { host, lines, coordinator, identity, own_store: None, tls: None };
             let house = House::assemble(&settings, ground).await.unwrap();
             tokio::spawn(house.converger.clone().run(None, house.settled.clone()));
             drop(house.take_part(TTL, CancellationToken::new()));

@@ -113,7 +113,7 @@ impl Life<'_> {
         let opts = OpenOpts { request_timeout: Duration::from_millis(200), ..OpenOpts::default() };
         let inner = world.mem.open("", CLIENT, &opts);
         let coordinator = Arc::new(MortalCoordinator { inner, fuse });
-        let ground = Ground { host, lines, coordinator, identity, own_store: None };
+        let ground = Ground { host, lines, coordinator, identity, own_store: None, tls: None };
         let house = House::assemble(&settings, ground).await.unwrap();
         tokio::spawn(house.converger.clone().run(None, house.settled.clone()));
         let mirror = house.converger.mirror().clone();

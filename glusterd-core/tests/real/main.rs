@@ -15,6 +15,8 @@ mod normal;
 mod pains;
 mod pool;
 mod random;
+mod rescue;
 mod sandbox;
+mod secure;
 mod service;
 mod writer;

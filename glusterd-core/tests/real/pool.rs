@@ -16,15 +16,22 @@ const NODES: [u8; 3] = [1, 2, 3];
 const WRITER: &str = "i=0; while [ ! -e /run/enough ]; do i=$((i+1)); \
     echo $i > /mnt/m/f$((i%20)) || echo $i >> /run/failed; echo $i > /run/count; sleep 0.02; done";
 
-struct Pool(Sandbox);
+pub struct Pool(pub Sandbox);
 
-fn host(node: u8) -> String {
+pub fn host(node: u8) -> String {
     format!("127.1.1.{node}")
 }
 
 impl Pool {
-    fn new() -> Pool {
+    pub fn new() -> Pool {
+        Pool::dressed("true")
+    }
+
+    /// The script runs before the daemons do.
+    pub fn dressed(script: &str) -> Pool {
         let pool = Pool(Sandbox::new(Kind::Ours));
+        let done = pool.0.sh(script);
+        assert_eq!(done.exit, 0, "{done:?}");
         for node in NODES {
             let done = pool.0.sh(&format!("mkdir -p /srv/{node}/glusterd /srv/{node}/log"));
             assert_eq!(done.exit, 0, "{done:?}");
@@ -33,7 +40,7 @@ impl Pool {
         pool
     }
 
-    fn start(&self, node: u8) {
+    pub fn start(&self, node: u8) {
         let option = |key: &str, value: String| format!("--xlator-option management.{key}={value}");
         let options = [
             option("working-directory", format!("/srv/{node}/glusterd")),
@@ -50,7 +57,7 @@ impl Pool {
         assert_eq!(done.exit, 0, "{done:?}\n{}", self.logs());
     }
 
-    fn kill(&self, node: u8) {
+    pub fn kill(&self, node: u8) {
         let script = format!(
             "pid=$(cat /srv/{node}/pid); kill -9 $pid; \
              for i in $(seq 500); do [ -e /proc/$pid ] || exit 0; sleep 0.01; done; exit 1"
@@ -58,11 +65,11 @@ impl Pool {
         assert_eq!(self.0.sh(&script).exit, 0, "node {node} does not die");
     }
 
-    fn gluster(&self, node: u8, line: &str) -> Done {
+    pub fn gluster(&self, node: u8, line: &str) -> Done {
         self.0.gluster(&format!("--glusterd-sock=/srv/{node}/gd.sock {line}"))
     }
 
-    fn must(&self, node: u8, line: &str) -> String {
+    pub fn must(&self, node: u8, line: &str) -> String {
         let done = self.gluster(node, line);
         assert_eq!(done.exit, 0, "{node}: gluster {line}: {done:?}\n{}", self.logs());
         done.out
@@ -72,7 +79,7 @@ impl Pool {
         self.0.sh("tail -n 15 /srv/*/log/glusterd.log").out
     }
 
-    fn until(&self, what: &str, mut ask: impl FnMut(&Pool) -> bool) {
+    pub fn until(&self, what: &str, mut ask: impl FnMut(&Pool) -> bool) {
         let end = Instant::now() + SETTLE;
         while !ask(self) {
             assert!(Instant::now() < end, "not within {SETTLE:?}: {what}\n{}", self.logs());
@@ -80,7 +87,7 @@ impl Pool {
         }
     }
 
-    fn connected(&self, node: u8) -> usize {
+    pub fn connected(&self, node: u8) -> usize {
         let status = self.gluster(node, "peer status").out;
         status.matches("State: Peer in Cluster (Connected)").count()
     }
@@ -113,7 +120,7 @@ impl Pool {
         self.0.sh("pgrep -x glusterfsd | sort -n").out
     }
 
-    fn volume(&self) {
+    pub fn volume(&self) {
         let bricks = NODES.map(|node| format!("{}:/srv/{node}/b", host(node))).join(" ");
         self.must(2, &format!("volume create v replica 3 {bricks} force"));
         self.must(3, "volume start v");
