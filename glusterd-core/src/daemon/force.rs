@@ -36,7 +36,7 @@ pub async fn force_new_quorum(settings: &Settings, yes: bool) -> anyhow::Result<
     }
     let done = force(&config).await.context(place);
     let outcome = done.as_ref().map(drop).map_err(|error| format!("{error:#}"));
-    let told = outcome.as_ref().map(|()| ()).map_err(String::as_str);
+    let told = outcome.as_ref().copied().map_err(String::as_str);
     let noted =
         CmdHistory::open(&settings.logdir).and_then(|history| history.record(COMMAND, told));
     if let Err(error) = noted {
