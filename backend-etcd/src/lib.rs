@@ -21,7 +21,9 @@ mod session;
 mod txn;
 
 use async_trait::async_trait;
-use coord_api::{Backend, Coordinator, Limits, OpenOpts, Result, ServiceUrl};
+use coord_api::{
+    Backend, Coordinator, ErrorKind, Limits, OpenOpts, Result, ServiceUrl, TlsFiles, tls_or,
+};
 use etcd_client::{Certificate, ConnectOptions, Identity, TlsOptions};
 use std::sync::Arc;
 
@@ -44,18 +46,29 @@ impl Backend for Etcd {
     async fn open(&self, url: &str, opts: OpenOpts) -> Result<Arc<dyn Coordinator>> {
         let url = ServiceUrl::parse(url, PORT)?;
         let layout = layout::Layout::new(&url.path);
-        let access = access(&url, &opts, layout.id())?;
-        Ok(Arc::new(handle::EtcdHandle::open(access, layout, opts).await?))
+        let files = url.tls()?;
+        let access = access(&url, files.as_ref(), &opts, layout.id())?;
+        match handle::EtcdHandle::open(access, layout, opts).await {
+            Ok(handle) => Ok(Arc::new(handle)),
+            Err(error) if matches!(error.kind, ErrorKind::Unavailable | ErrorKind::Timeout) => {
+                Err(tls_or(&url.hosts, files.as_ref(), error).await)
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 
-fn access(url: &ServiceUrl, opts: &OpenOpts, pulse_key: String) -> Result<pool::Access> {
+fn access(
+    url: &ServiceUrl,
+    files: Option<&TlsFiles>,
+    opts: &OpenOpts,
+    pulse_key: String,
+) -> Result<pool::Access> {
     let mut options = ConnectOptions::new().with_connect_timeout(opts.connect_timeout);
-    let tls = url.tls()?;
-    let scheme = if tls.is_some() { "https" } else { "http" };
-    if let Some(files) = tls {
-        let mut tls = TlsOptions::new().ca_certificate(Certificate::from_pem(files.ca));
-        if let Some((certificate, key)) = files.identity {
+    let scheme = if files.is_some() { "https" } else { "http" };
+    if let Some(files) = files {
+        let mut tls = TlsOptions::new().ca_certificate(Certificate::from_pem(&files.ca));
+        if let Some((certificate, key)) = &files.identity {
             tls = tls.identity(Identity::from_pem(certificate, key));
         }
         options = options.with_tls(tls);

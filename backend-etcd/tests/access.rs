@@ -1,69 +1,22 @@
 //! Credentials, permissions and certificates on real servers of etcd (A1-A4, W16).
 
 use backend_etcd::Etcd;
+use conformance::access::{self, LIMIT, key, patiently, space, works};
 use conformance::certificates::{Authority, Identity};
 use conformance::servers::{Cluster, EtcdOpts};
 use coord_api::*;
 use etcd_client::{Client, ConnectOptions, Permission, PermissionType};
 use futures_util::StreamExt;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::time::timeout;
 
-const LIMIT: Duration = Duration::from_secs(20);
-
-fn opts() -> OpenOpts {
-    OpenOpts { connect_timeout: LIMIT, ..OpenOpts::default() }
-}
-
-/// What opening is refused with; a server too slow to say anything says nothing yet.
-async fn refused(url: &str) -> Error {
-    opened(url).await.expect_err("opened")
-}
-
 async fn opened(url: &str) -> Result<Arc<dyn Coordinator>> {
-    let end = Instant::now() + 6 * LIMIT;
-    loop {
-        let answer = timeout(LIMIT * 2, Etcd.open(url, opts())).await;
-        match answer.expect("an answer in time") {
-            Err(error) if error.kind == ErrorKind::Unavailable && Instant::now() < end => {}
-            answer => return answer,
-        }
-    }
+    access::opened(&Etcd, url).await
 }
 
-fn space() -> Space {
-    Space::new("config").unwrap()
-}
-
-fn key(name: &str) -> Key {
-    Key::new(&space(), name).unwrap()
-}
-
-async fn works(c: &dyn Coordinator) {
-    let space = space();
-    patiently(|| c.ensure_space(&space, SpaceKind::Persistent)).await;
-    patiently(|| c.txn(Txn::new().put(&key("k"), "v"))).await;
-    let k = key("k");
-    assert!(patiently(|| c.get(&k, ReadOpts::default())).await.0.is_some());
-}
-
-/// Repeats a call that met a server too slow to answer: any other error is one.
-async fn patiently<T, F>(mut call: impl FnMut() -> F) -> T
-where
-    F: Future<Output = Result<T>>,
-{
-    let end = Instant::now() + LIMIT;
-    loop {
-        match call().await {
-            Ok(value) => return value,
-            Err(error) if error.kind == ErrorKind::Unavailable && Instant::now() < end => {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            Err(error) => panic!("{error}"),
-        }
-    }
+async fn refused(url: &str) -> Error {
+    access::refused(&Etcd, url).await
 }
 
 /// etcd with users: `root`, and `node`, who may do all below `mine`.
@@ -96,9 +49,7 @@ impl Guarded {
 
     /// The address with `node`'s credentials and this password.
     fn url(&self, path: &str, password: &str) -> String {
-        let file = self.cluster.dir().join(format!("credentials-{password}"));
-        std::fs::write(&file, format!("node:{password}\n")).unwrap();
-        format!("etcd://{}/{path}?credentials={}", self.cluster.hosts(), file.display())
+        access::as_user(&self.cluster, "etcd", path, "node", password)
     }
 }
 
@@ -175,46 +126,14 @@ async fn token_expiry_is_invisible() {
 }
 
 /// etcd behind TLS, for clients that `clients` has signed.
-fn secure(server: &Identity, clients: &Authority) -> Cluster {
+fn secure(server: &Identity, clients: &Authority) -> (Cluster, String) {
     let tls = Some((server.certificate.clone(), server.key.clone(), clients.ca()));
-    Cluster::etcd(1, &EtcdOpts { tls, ..EtcdOpts::default() }).unwrap()
-}
-
-fn url(cluster: &Cluster, ca: &Path, client: Option<&Identity>) -> String {
-    let identity = client.map_or(String::new(), |identity| {
-        format!("&cert={}&key={}", identity.certificate.display(), identity.key.display())
-    });
-    format!("etcd://{}/pool?ca={}{identity}", cluster.hosts(), ca.display())
-}
-
-/// The cause is in the text, so that an administrator knows which file to look at.
-fn names(error: &Error, word: &str) {
-    assert_eq!((&error.kind, error.effect), (&ErrorKind::TlsFailed, Effect::None), "{error}");
-    let text = format!("{error}: {}", error.detail.as_deref().unwrap_or_default());
-    assert!(text.to_lowercase().contains(word), "{text}");
+    let cluster = Cluster::etcd(1, &EtcdOpts { tls, ..EtcdOpts::default() }).unwrap();
+    let hosts = cluster.hosts();
+    (cluster, hosts)
 }
 
 #[tokio::test]
 async fn certificates() {
-    let dir = tempfile::tempdir().unwrap();
-    let ours = Authority::new(dir.path(), "ours").unwrap();
-    let other = Authority::new(dir.path(), "other").unwrap();
-    let server = ours.issue("server", "127.0.0.1", 10).unwrap();
-    let client = ours.issue("client", "127.0.0.1", 10).unwrap();
-    let cluster = secure(&server, &ours);
-    let c = opened(&url(&cluster, &ours.ca(), Some(&client))).await.unwrap();
-    works(&*c).await;
-
-    names(&refused(&url(&cluster, &other.ca(), Some(&client))).await, "unknownissuer");
-    names(&refused(&url(&cluster, &ours.ca(), None)).await, "certificate");
-    let foreign = other.issue("foreign", "127.0.0.1", 10).unwrap();
-    names(&refused(&url(&cluster, &ours.ca(), Some(&foreign))).await, "certificate");
-
-    let expired = ours.issue("expired", "127.0.0.1", -1).unwrap();
-    let cluster = secure(&expired, &ours);
-    names(&refused(&url(&cluster, &ours.ca(), Some(&client))).await, "expired");
-
-    let elsewhere = ours.issue("elsewhere", "192.0.2.1", 10).unwrap();
-    let cluster = secure(&elsewhere, &ours);
-    names(&refused(&url(&cluster, &ours.ca(), Some(&client))).await, "name");
+    access::certificates(&Etcd, secure).await;
 }

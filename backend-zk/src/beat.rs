@@ -136,11 +136,16 @@ impl Beat {
                 () = sleep_until(next), if running.is_none() => Event::Due,
             };
             match event {
-                Event::End => return self.end(waiting),
-                Event::Due if Instant::now() >= self.expires(strict) => return self.end(waiting),
+                Event::End => return self.end("on demand", waiting),
+                Event::Due if Instant::now() >= self.expires(strict) => {
+                    return self.end("unconfirmed for its TTL", waiting);
+                }
                 Event::Due => {}
                 Event::Held => next = Instant::now(),
-                Event::State(state) if state.is_terminated() => return self.end(waiting),
+                Event::State(state) if state.is_terminated() => {
+                    tracing::debug!(?state, "ZooKeeper's client has ended");
+                    return self.end("by the client's word", waiting);
+                }
                 Event::State(state) => {
                     self.touches.clear();
                     running = None;
@@ -164,7 +169,7 @@ impl Beat {
                     next = match result {
                         Ok(touches) => self.take(touches, confirmed, &mut strict, &mut waiting),
                         Err(error) if error.kind == ErrorKind::SessionLost => {
-                            return self.end(waiting);
+                            return self.end("by the server's word", waiting);
                         }
                         Err(error) => {
                             tracing::debug!(%error, "heartbeat to ZooKeeper failed");
@@ -260,7 +265,8 @@ impl Beat {
     }
 
     /// Over for good, by the server's word, our own clock, or on demand. The client goes with us.
-    fn end(self, waiting: Vec<Waiter>) {
+    fn end(self, why: &str, waiting: Vec<Waiter>) {
+        tracing::info!(session = self.conn.id(), why, ttl = ?self.ttl, "ZooKeeper session over");
         self.states.send_replace(SessionState::Lost);
         drop(self.slot.lock().take());
         for waiter in waiting {

@@ -2,9 +2,8 @@
 //! requests are not queued while disconnected, waits are bounded, sizes are the caller's matter.
 
 use crate::fault;
-use crate::handshake;
 use crate::layout::Layout;
-use coord_api::{Error, ErrorKind, Result, Revision, TlsFiles};
+use coord_api::{Error, ErrorKind, Result, Revision, TlsFiles, tls_or};
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,6 +16,9 @@ use zookeeper_client::{
 /// Entries in the crate's list for a server that is alone: pauses of a second at most in the first
 /// ten seconds of an outage, of four in the first half minute.
 const SINGLE: usize = 20;
+/// How often each of several servers stands in the list, where the session outlives asking a frozen one
+/// so many times in a row.
+const SEVERAL: usize = 3;
 
 /// What a connection needs.
 #[derive(Clone, Debug)]
@@ -36,15 +38,6 @@ impl Access {
     pub fn create(&self, mode: CreateMode) -> CreateOptions<'static> {
         let private = self.digest.is_some();
         mode.with_acls(if private { Acls::creator_all() } else { Acls::anyone_all() })
-    }
-
-    /// Why no connection came about: TLS, if a server says so, or what else there is to say.
-    async fn failure(&self, other: impl FnOnce() -> Error) -> Error {
-        let Some(files) = &self.files else { return other() };
-        match handshake::obstacle(&self.hosts, files).await {
-            Some(why) => Error::none(ErrorKind::TlsFailed).because(why),
-            None => other(),
-        }
     }
 
     /// For nodes that handles of other users need as well: they may read and add.
@@ -81,7 +74,7 @@ impl Conn {
         if let Some(digest) = &access.digest {
             connector = connector.with_auth("digest", digest.as_bytes());
         }
-        let hosts = rotated(&access.hosts).join(",");
+        let hosts = rotated(&access.hosts, patience(ttl, silence)).join(",");
         let secure = access.tls.is_some();
         if let Some(tls) = &access.tls {
             connector = connector.with_tls(tls.clone());
@@ -93,17 +86,13 @@ impl Conn {
                 connector.connect(&hosts).await
             }
         };
-        match timeout(access.connect_timeout, connecting).await {
-            Ok(Ok(client)) => Ok(Conn { client, seen: AtomicU64::new(0), asked }),
-            Ok(Err(raw)) if fault::is_transient(&raw) => {
-                Err(access.failure(|| fault::of_read(&raw)).await)
-            }
-            Ok(Err(raw)) => Err(fault::of_read(&raw)),
-            Err(_) => {
-                let late = || Error::none(ErrorKind::Unavailable).because("no answer in time");
-                Err(access.failure(late).await)
-            }
-        }
+        let error = match timeout(access.connect_timeout, connecting).await {
+            Ok(Ok(client)) => return Ok(Conn { client, seen: AtomicU64::new(0), asked }),
+            Ok(Err(raw)) if fault::is_transient(&raw) => fault::of_read(&raw),
+            Ok(Err(raw)) => return Err(fault::of_read(&raw)),
+            Err(_) => Error::none(ErrorKind::Unavailable).because("no answer in time"),
+        };
+        Err(tls_or(&access.hosts, access.files.as_ref(), error).await)
     }
 
     pub fn id(&self) -> i64 {
@@ -202,14 +191,45 @@ pub(crate) fn newest(stat: &Stat) -> u64 {
     u64::try_from(stat.czxid.max(stat.mzxid).max(stat.pzxid)).unwrap_or(0)
 }
 
+/// How often a frozen server may be asked in a row before half of the session is gone.
+fn patience(ttl: Duration, silence: Duration) -> usize {
+    let half = ttl.as_millis() / 2;
+    half.checked_div(silence.as_millis())
+        .map_or(1, |times| times.clamp(1, SEVERAL as u128) as usize)
+}
+
 /// The hosts from some place on, so that not all clients are on one server.
 ///
 /// After a lost connection the crate tries all of a list, then pauses, each time twice as long: a
-/// server that was away for seven seconds is looked for again after thirteen. Within a list the
-/// pauses are short, so a single server is listed often. Not several ones: the crate shuffles the
-/// list, and could ask one that is frozen many times in a row.
-fn rotated(hosts: &[String]) -> Vec<String> {
+/// server that was away for seven seconds is looked for again after thirteen, and three that
+/// are back after twenty seconds after thirty-eight. Within a list the pauses are
+/// short, so each server is listed several times. The crate shuffles the list and could ask a
+/// frozen one `patience` times in a row.
+fn rotated(hosts: &[String], patience: usize) -> Vec<String> {
     let start = uuid::Uuid::new_v4().as_u64_pair().0 as usize % hosts.len().max(1);
-    let entries = if hosts.len() == 1 { SINGLE } else { hosts.len() };
-    hosts.iter().cycle().skip(start).take(entries).cloned().collect()
+    let times = if hosts.len() == 1 { SINGLE } else { patience };
+    hosts.iter().cycle().skip(start).take(times * hosts.len()).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_are_asked_as_often_as_the_session_can_bear() {
+        let hosts = ["a:1".to_owned(), "b:1".to_owned(), "c:1".to_owned()];
+        let times = |ttl: u64, silence: u64| {
+            let list = rotated(
+                &hosts,
+                patience(Duration::from_millis(ttl), Duration::from_millis(silence)),
+            );
+            for host in &hosts {
+                assert_eq!(list.iter().filter(|other| *other == host).count() * 3, list.len());
+            }
+            list.len() / 3
+        };
+        assert_eq!((times(6000, 2400), times(10_000, 2400), times(30_000, 2400)), (1, 2, 3));
+        assert_eq!((times(0, 0), times(4000, 4000)), (1, 1));
+        assert_eq!(rotated(&hosts[..1], 1).len(), SINGLE);
+    }
 }

@@ -17,7 +17,6 @@ mod core;
 mod fault;
 mod follow;
 mod handle;
-mod handshake;
 mod known;
 mod layout;
 mod link;

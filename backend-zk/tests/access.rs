@@ -1,6 +1,7 @@
 //! Credentials, permissions and certificates on real servers of ZooKeeper (A1-A3, W16).
 
 use backend_zk::ZooKeeper;
+use conformance::access::{self, LIMIT, key, space, works};
 use conformance::certificates::{Authority, Identity};
 use conformance::servers::{Cluster, ZooKeeperOpts};
 use coord_api::*;
@@ -8,51 +9,20 @@ use futures_util::StreamExt;
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::time::timeout;
 use zookeeper_client::{Acls, Client, Error as Raw};
 
-const LIMIT: Duration = Duration::from_secs(20);
-
-fn opts() -> OpenOpts {
-    OpenOpts { connect_timeout: LIMIT, ..OpenOpts::default() }
-}
-
-/// What opening is refused with. A Java machine's first handshake on a busy processor may take it
-/// longer than a client waits, which says nothing yet.
-async fn refused(url: &str) -> Error {
-    opened(url).await.expect_err("opened")
-}
-
 async fn opened(url: &str) -> Result<Arc<dyn Coordinator>> {
-    let end = Instant::now() + 6 * LIMIT;
-    loop {
-        let answer = timeout(LIMIT * 2, ZooKeeper.open(url, opts())).await;
-        match answer.expect("an answer in time") {
-            Err(error) if error.kind == ErrorKind::Unavailable && Instant::now() < end => {}
-            answer => return answer,
-        }
-    }
+    access::opened(&ZooKeeper, url).await
 }
 
-fn space() -> Space {
-    Space::new("config").unwrap()
-}
-
-fn key(name: &str) -> Key {
-    Key::new(&space(), name).unwrap()
-}
-
-async fn works(c: &dyn Coordinator) {
-    c.ensure_space(&space(), SpaceKind::Persistent).await.unwrap();
-    c.txn(Txn::new().put(&key("k"), "v")).await.unwrap();
-    assert!(c.get(&key("k"), ReadOpts::default()).await.unwrap().0.is_some());
+async fn refused(url: &str) -> Error {
+    access::refused(&ZooKeeper, url).await
 }
 
 fn as_user(cluster: &Cluster, path: &str, user: &str, password: &str) -> String {
-    let file = cluster.dir().join(format!("{user}-{password}"));
-    std::fs::write(&file, format!("{user}:{password}\n")).unwrap();
-    format!("zk://{}/{path}?credentials={}", cluster.hosts(), file.display())
+    access::as_user(cluster, "zk", path, user, password)
 }
 
 #[tokio::test]
@@ -166,7 +136,7 @@ async fn close_below(admin: &Client, root: &str) {
 }
 
 /// ZooKeeper that offers TLS on a port of its own, beside the plain one for its administrator.
-fn secure(server: &Identity, clients: &Authority) -> (Cluster, u16) {
+fn secure(server: &Identity, clients: &Authority) -> (Cluster, String) {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let store = server.certificate.with_extension("store.pem");
     let text = |file: &Path| std::fs::read_to_string(file).unwrap();
@@ -183,43 +153,10 @@ fn secure(server: &Identity, clients: &Authority) -> (Cluster, u16) {
     let factory = "org.apache.zookeeper.server.NettyServerCnxnFactory";
     let java = vec![format!("-Dzookeeper.serverCnxnFactory={factory}")];
     let opts = ZooKeeperOpts { lines, java, ..ZooKeeperOpts::default() };
-    (Cluster::zookeeper(1, &opts).unwrap(), port)
-}
-
-fn url(port: u16, ca: &Path, client: Option<&Identity>) -> String {
-    let identity = client.map_or(String::new(), |identity| {
-        format!("&cert={}&key={}", identity.certificate.display(), identity.key.display())
-    });
-    format!("zk://127.0.0.1:{port}/pool?ca={}{identity}", ca.display())
-}
-
-/// The cause is in the text, so that an administrator knows which file to look at.
-fn names(error: &Error, word: &str) {
-    assert_eq!((&error.kind, error.effect), (&ErrorKind::TlsFailed, Effect::None), "{error}");
-    let text = format!("{error}: {}", error.detail.as_deref().unwrap_or_default());
-    assert!(text.to_lowercase().contains(word), "{text}");
+    (Cluster::zookeeper(1, &opts).unwrap(), format!("127.0.0.1:{port}"))
 }
 
 #[tokio::test]
 async fn certificates() {
-    let dir = tempfile::tempdir().unwrap();
-    let ours = Authority::new(dir.path(), "ours").unwrap();
-    let other = Authority::new(dir.path(), "other").unwrap();
-    let server = ours.issue("server", "127.0.0.1", 10).unwrap();
-    let client = ours.issue("client", "127.0.0.1", 10).unwrap();
-    let (_cluster, port) = secure(&server, &ours);
-    works(&*opened(&url(port, &ours.ca(), Some(&client))).await.unwrap()).await;
-
-    names(&refused(&url(port, &other.ca(), Some(&client))).await, "unknownissuer");
-    names(&refused(&url(port, &ours.ca(), None)).await, "certificate");
-    let foreign = other.issue("foreign", "127.0.0.1", 10).unwrap();
-    names(&refused(&url(port, &ours.ca(), Some(&foreign))).await, "certificate");
-
-    let expired = ours.issue("expired", "127.0.0.1", -1).unwrap();
-    let (_cluster, port) = secure(&expired, &ours);
-    names(&refused(&url(port, &ours.ca(), Some(&client))).await, "expired");
-
-    let elsewhere = ours.issue("elsewhere", "192.0.2.1", 10).unwrap();
-    let (_cluster, port) = secure(&elsewhere, &ours);
-    names(&refused(&url(port, &ours.ca(), Some(&client))).await, "name");
+    access::certificates(&ZooKeeper, secure).await;
 }

@@ -2,7 +2,8 @@
 
 use crate::harness::{Fault, Harness, Need, Timing};
 use coord_api::{
-    Coordinator, Effect, Error, ErrorKind, Key, Prefix, Session, SessionOpts, Space, SpaceKind,
+    Coordinator, CoordinatorExt, Effect, Error, ErrorKind, Key, Prefix, Session, SessionOpts,
+    Space, SpaceKind,
 };
 use parking_lot::Mutex;
 use std::fmt;
@@ -129,9 +130,24 @@ impl Ctx {
     }
 
     /// After the case, whatever its end.
-    pub(crate) async fn clean_up(&self) {
+    /// `felt`: everybody has felt the faults, and the next case shall find a cluster that works.
+    pub(crate) async fn clean_up(&self, felt: bool) {
         drop(self.heal().await);
+        if felt {
+            drop(tokio::time::timeout(RECOVERY, self.recovered()).await);
+        }
         drop(self.harness.destroy(&self.ns).await);
+    }
+
+    async fn recovered(&self) {
+        while !self.works().await {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    async fn works(&self) -> bool {
+        let Ok(client) = self.open().await else { return false };
+        client.barrier(Some(self.timing.short)).await.is_ok()
     }
 
     /// The server that leads, if that can be told.
@@ -154,6 +170,9 @@ impl Ctx {
         within(self.timing.short, what, future).await
     }
 }
+
+/// Three ZooKeeper servers need a quarter of a minute for a new leader when the old one is silent.
+const RECOVERY: Duration = Duration::from_secs(60);
 
 /// How much longer than on a quiet machine everything may take: `CONFORMANCE_SLACK`, else 4. A factor
 /// on limits alone, so that it costs nothing but the time of a failing run.

@@ -65,6 +65,8 @@ pub struct Tally {
     pub unknown_lost: usize,
     pub refused: usize,
     pub reads: usize,
+    /// Reads that failed; they stand in no history.
+    pub unread: usize,
 }
 
 impl Tally {
@@ -75,6 +77,7 @@ impl Tally {
         unknown_lost: 0,
         refused: 0,
         reads: 0,
+        unread: 0,
     };
 
     /// Calls in all; reads that failed tell nothing and are not among them.
@@ -90,6 +93,7 @@ impl Tally {
         self.unknown_lost += other.unknown_lost;
         self.refused += other.refused;
         self.reads += other.reads;
+        self.unread += other.unread;
     }
 }
 

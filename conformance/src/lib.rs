@@ -3,6 +3,7 @@
 //! A backend's test file is a [`Harness`] and `conformance::main(...)`. No backend is named here.
 //! A new case is an entry in its group's file under `cases`; it names the statements it proves.
 
+pub mod access;
 mod bench;
 mod case;
 mod cases;

@@ -49,10 +49,12 @@ impl Budget {
 }
 
 impl Load {
-    /// One call after the other; what the client has read guides what it compares.
-    pub async fn run(self, client: Client, mut dice: Dice) -> Vec<Call> {
+    /// One call after the other; what the client has read guides what it compares. With the number of
+    /// reads that failed: they tell nothing, but that a fault was felt.
+    pub async fn run(self, client: Client, mut dice: Dice) -> (Vec<Call>, usize) {
         let mut history = Vec::with_capacity(self.calls);
         let mut seen: HashMap<Key, Entry> = HashMap::new();
+        let mut unread = 0;
         for n in 0..self.calls {
             self.budget.take().await;
             let begun = Instant::now();
@@ -62,9 +64,10 @@ impl Load {
                 Some(self.write(&client, &mut dice, &seen, n).await)
             };
             let ended = Instant::now();
+            unread += usize::from(what.is_none());
             history.extend(what.map(|what| Call { client: self.client, begun, ended, what }));
         }
-        history
+        (history, unread)
     }
 
     async fn read(
@@ -76,7 +79,6 @@ impl Load {
         let linearizable = dice.chance(60);
         let opts = if linearizable { ReadOpts::default() } else { ReadOpts::session() };
         let keys: Vec<Key> = self.keys.iter().filter(|_| dice.chance(60)).cloned().collect();
-        // A read that fails tells nothing.
         let found = client.get_many(&keys, opts.within(self.timeout)).await.ok()?;
         keys.iter().for_each(|key| drop(seen.remove(key)));
         seen.extend(found.entries.iter().map(|entry| (entry.key.clone(), entry.clone())));

@@ -84,7 +84,7 @@ impl Runner {
                 Ok(Err(_)) => Outcome::Failed(format!("still running after {CASE_LIMIT:?}")),
                 Err(error) => Outcome::Failed(panic_text(error)),
             };
-            cx.clean_up().await;
+            cx.clean_up(global).await;
             outcome
         });
         match outcome {
@@ -147,6 +147,7 @@ pub fn seed() -> u64 {
 /// A case without its hook shows as ignored, with the reason as its kind. With
 /// `CONFORMANCE_HISTORIES=N` in the environment so many random histories under faults instead.
 pub fn main(harness: impl Harness) -> ExitCode {
+    tell();
     let mut args = Arguments::from_args();
     args.test_threads.get_or_insert(SIDE_BY_SIDE);
     let runner = Runner::new(Arc::new(harness), seed());
@@ -171,6 +172,15 @@ pub fn main(harness: impl Harness) -> ExitCode {
         );
     }
     conclusion.exit_code()
+}
+
+/// With `CONFORMANCE_LOG=debug` in the environment (or another level) everything logged goes to stderr.
+fn tell() {
+    let level: Option<tracing::Level> =
+        std::env::var("CONFORMANCE_LOG").ok().and_then(|text| text.parse().ok());
+    if let Some(level) = level {
+        tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).init();
+    }
 }
 
 fn trial(runner: &Runner, case: &'static Case) -> Trial {

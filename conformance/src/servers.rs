@@ -232,12 +232,12 @@ impl Cluster {
 
     /// SIGSTOP: the server keeps its connections and says nothing.
     pub fn pause(&self, at: usize) {
-        self.servers[at].signal(Signal::STOP);
+        self.servers[at].set_paused(true);
     }
 
     /// SIGCONT.
     pub fn resume(&self, at: usize) {
-        self.servers[at].signal(Signal::CONT);
+        self.servers[at].set_paused(false);
     }
 
     /// Index of the server that leads, if any says so.
@@ -313,11 +313,9 @@ impl Server {
         }
     }
 
-    fn signal(&self, signal: Signal) {
-        let pid = self.child.as_ref().and_then(|child| Pid::from_raw(child.id().cast_signed()));
-        if let Some(pid) = pid {
-            // Not reaped yet, so the id is still its own.
-            let _ = kill_process(pid, signal);
+    fn set_paused(&self, paused: bool) {
+        if let Some(child) = &self.child {
+            set_paused(child, paused);
         }
     }
 
@@ -325,6 +323,33 @@ impl Server {
         let at = self.args.iter().position(|arg| arg == "--listen-metrics-urls")?;
         self.args.get(at + 1)?.rsplit('/').next()?.parse().ok()
     }
+}
+
+/// Longest wait for a process to come to rest.
+const REST: Duration = Duration::from_secs(10);
+
+/// SIGSTOP or SIGCONT. A stopped process is at rest on return: the signal reaches its threads one by
+/// one, and on a busy machine one that still runs answers what is asked after the call.
+pub fn set_paused(child: &Child, paused: bool) {
+    let Some(pid) = Pid::from_raw(child.id().cast_signed()) else { return };
+    // Not reaped yet, so the id is still its own.
+    if kill_process(pid, if paused { Signal::STOP } else { Signal::CONT }).is_err() {
+        return;
+    }
+    let end = Instant::now() + REST;
+    while paused && !is_at_rest(child.id()) && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Whether no thread of the process runs; the state is the field behind the name in parentheses.
+fn is_at_rest(pid: u32) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return true };
+    threads.flatten().all(|thread| {
+        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+        state.is_none_or(|state| matches!(state, 'T' | 't' | 'Z' | 'X'))
+    })
 }
 
 impl Drop for Server {
@@ -456,6 +481,11 @@ fn zookeeper_servers(dir: &Path, servers: usize, opts: &ZooKeeperOpts) -> io::Re
         ]
         .map(str::to_owned)
         .to_vec();
+        if servers > 1 {
+            // Without a leader servers ask each other again after twice the time, up to a minute, which
+            // is longer than any session lasts.
+            args.push("-Dzookeeper.fastleader.maxNotificationInterval=1000".into());
+        }
         args.extend(opts.java.iter().cloned());
         args.extend(["-cp".into(), CLASS_PATH.replace(' ', "")]);
         args.push(format!("org.apache.zookeeper.server.{main}"));

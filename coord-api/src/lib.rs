@@ -12,6 +12,8 @@ mod coordinator;
 mod entry;
 mod error;
 mod feed;
+#[cfg(feature = "tls")]
+mod handshake;
 mod hub;
 mod late;
 pub mod mem;
@@ -29,6 +31,8 @@ pub use coordinator::{Caps, ClusterId, Coordinator, CoordinatorExt, Health, Info
 pub use entry::{Consistency, Entry, ReadOpts, Revision, Snapshot, Version};
 pub use error::{Effect, Error, ErrorKind, Retry};
 pub use feed::{Feed, FeedStream, Signal, feed};
+#[cfg(feature = "tls")]
+pub use handshake::tls_or;
 pub use hub::{Hub, Ticket, Wants};
 pub use late::late;
 pub use moving::Moving;

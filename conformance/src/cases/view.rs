@@ -125,8 +125,10 @@ cases! { view;
         let (writer, space) = cx.start().await?;
         let client = cx.open().await?;
         let k = key(&space, "k");
-        put(&writer, &k, "before").await?;
+        let before = put(&writer, &k, "before").await?;
         let view = View::open(&client.c, &Prefix::all(&space), cx.timing.short).await?;
+        // Another handle's write: its server may have it later than the writer's (W7).
+        view.wait_for(before, cx.timing.short).await?;
         let mut follow = view.follow();
         follow.next().await;
         cx.inject(Fault::CutClient(client.id)).await?;

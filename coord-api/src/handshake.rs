@@ -1,7 +1,8 @@
-//! Why TLS does not come about. The client crate tries one server after the other and keeps the
-//! reason to itself; so after a failure we shake hands ourselves, once, and listen to what is said.
+//! Why TLS does not come about. The client crates keep the reason to themselves: one tries server
+//! after server, another writes to a server that has said no and sees a closed connection only. So
+//! after a failure we shake hands ourselves, once, and listen to what is said.
 
-use coord_api::TlsFiles;
+use crate::{Error, ErrorKind, TlsFiles};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
@@ -15,9 +16,17 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 /// For one server.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What the first server that answers at all has against us, or we against it; `None` when no
-/// server can be reached, or nothing is wrong.
-pub(crate) async fn obstacle(hosts: &[String], files: &TlsFiles) -> Option<String> {
+/// Why none of these `HOST:PORT` could be used: `TlsFailed` if the first server that answers at all
+/// has something against us or we against it, else `other`. Takes four seconds for each server at most.
+pub async fn tls_or(hosts: &[String], files: Option<&TlsFiles>, other: Error) -> Error {
+    let Some(files) = files else { return other };
+    match obstacle(hosts, files).await {
+        Some(why) => Error::none(ErrorKind::TlsFailed).because(why),
+        None => other,
+    }
+}
+
+async fn obstacle(hosts: &[String], files: &TlsFiles) -> Option<String> {
     let connector = TlsConnector::from(Arc::new(config(files)?));
     for host in hosts {
         if let Ok(Some(Err(error))) = timeout(PATIENCE * 3, shake(host, &connector)).await {
