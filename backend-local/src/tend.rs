@@ -152,6 +152,9 @@ impl Tender {
         self.miss(&names, &target, &lost).await?;
         let among = |names: &[String]| names.iter().any(|name| name == self.name());
         if among(&target) {
+            if !current.contains(&self.name()) {
+                tracing::info!(?names, ?current, ?lost, ?wish, "this node is to be a master");
+            }
             self.serve(true).await?;
         } else if among(&crate::masters::followers(&names, &target)) {
             self.serve(false).await?;

@@ -10,7 +10,6 @@ use conformance::network::{self, Network};
 use conformance::{Fault, Hooks, Namespaced, ProxyHarness, Tcp, Timing};
 use coord_api::{Coordinator, CoordinatorExt, Error, ErrorKind, Health, OpenOpts, Result};
 use parking_lot::Mutex;
-use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -131,11 +130,8 @@ impl Process {
 
     fn pause(&mut self, paused: bool) {
         self.paused = paused;
-        let signal = if paused { Signal::STOP } else { Signal::CONT };
-        let pid =
-            self.running.as_ref().and_then(|(child, ..)| Pid::from_raw(child.id().cast_signed()));
-        if let Some(pid) = pid {
-            kill_process(pid, signal).ok();
+        if let Some((child, ..)) = &self.running {
+            conformance::servers::set_paused(child, paused);
         }
     }
 }
