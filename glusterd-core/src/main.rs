@@ -34,6 +34,9 @@ fn main() -> ExitCode {
 
 /// A start does not wait longer for a service on the network: the mirror serves meanwhile.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Nor for the other masters of the built-in store: those that are there answer at once, and when a
+/// whole pool comes up one node after the other, the first ones have nobody to wait for.
+const PATIENCE_OWN: Duration = Duration::from_millis(300);
 
 fn open(
     settings: Settings,
@@ -54,7 +57,7 @@ fn open(
                 tls,
                 ..backend_local::LocalConfig::new(place)
             };
-            let seat = backend_local::Seat::open(local, PATIENCE).await?;
+            let seat = backend_local::Seat::open(local, PATIENCE_OWN).await?;
             let coordinator = seat.handle();
             return Ok(Opened { coordinator, own_store: Some(Arc::new(BuiltIn(seat))) });
         }

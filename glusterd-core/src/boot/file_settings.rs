@@ -37,6 +37,7 @@ pub struct Network {
     pub address_family: Option<String>,
     pub base_port: Option<u16>,
     pub max_port: Option<u16>,
+    pub remote_commands: Option<bool>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]

@@ -35,6 +35,9 @@ pub struct Settings {
     /// First and last port for bricks.
     pub base_port: u16,
     pub max_port: u16,
+    /// Whether reading commands from other machines (`gluster --remote-host`) are answered, whoever
+    /// sends them.
+    pub remote_commands: bool,
     /// Prefix for children (`run-with-valgrind`).
     pub valgrind: Valgrind,
     /// `upgrade` or `downgrade` in the volfile: regenerate files and exit.
@@ -157,6 +160,7 @@ impl Default for Settings {
             address_family: None,
             base_port: 49152,
             max_port: 65535,
+            remote_commands: true,
             valgrind: Valgrind::No,
             regenerate_and_exit: false,
             allow_insecure: true,
@@ -211,6 +215,7 @@ impl Draft {
         put(&mut set.listen_port, network.listen_port);
         put(&mut set.base_port, network.base_port);
         put(&mut set.max_port, network.max_port);
+        put(&mut set.remote_commands, network.remote_commands);
         set.bind_address = network.bind_address.or(set.bind_address.take());
         if let Some(text) = network.address_family {
             set.address_family = Some(family("network.address_family", &text).map_err(wrong)?);
@@ -408,6 +413,8 @@ mod tests {
         check("--xlator-option manage????.transport.socket.listen-port=5", "", &[], port, 5);
         check("--xlator-option other.transport.socket.listen-port=6", "", &[], port, 24007);
         check("", "", &[], |s| s.max_port, 60999);
+        check("", "", &[], |s| s.remote_commands, true);
+        check("", "[network]\nremote_commands = false", &[], |s| s.remote_commands, false);
         check("-LERROR", "[log]\nlevel = \"debug\"\n", &[], |s| s.log_level, LogLevel::Error);
         check("", "[log]\nlevel = \"debug\"\n", &[], |s| s.log_level, LogLevel::Debug);
     }

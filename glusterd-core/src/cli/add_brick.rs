@@ -4,10 +4,11 @@
 
 use super::args::{self, Args};
 use super::bricks::{BrickPlan, PlacedBrick, Wanted, check_hosts, overridden, place_bricks};
+use super::graphs::VolumeGraphs;
 use super::motion::{Joining, mark_new};
 use crate::model::{Brick, BrickSpec, Kind, Layout, NodeId, Refusal, Status, Volume};
 use crate::ops::{Answer, Ask, Commit, Cx, Hooks, Operation, Outcome, Question, Step};
-use crate::options::refresh_op_versions;
+use crate::options::set_client_threads;
 use crate::rpc::Dict;
 use crate::store::Edit;
 
@@ -107,7 +108,13 @@ impl AddBrick {
         Ok(())
     }
 
-    fn after(&self, volume: &Volume, layout: Layout, placed: &[PlacedBrick]) -> Volume {
+    fn after(
+        &self,
+        volume: &Volume,
+        layout: Layout,
+        placed: &[PlacedBrick],
+        op_version: u32,
+    ) -> Volume {
         let mut after = volume.clone();
         let turned = volume.layout.kind != Kind::Replicate && layout.kind == Kind::Replicate;
         let new = new_bricks(volume, placed);
@@ -121,10 +128,9 @@ impl AddBrick {
         }
         after.layout = layout;
         if turned {
-            after.options.set("performance.client-io-threads", "off");
+            set_client_threads(&mut after, false, op_version);
         }
         after.version += 1;
-        refresh_op_versions(&mut after);
         after
     }
 
@@ -239,7 +245,10 @@ impl Operation for AddBrick {
             BrickPlan::Ask(asks) => return Ok(Step::Ask(asks)),
             BrickPlan::Ready(placed) => placed,
         };
-        let after = self.after(volume, layout, &placed);
+        let after = self.after(volume, layout, &placed, cx.view.op_version());
+        if after.layout.kind != volume.layout.kind {
+            VolumeGraphs::new(cx).try_kind(&after).map_err(Refusal::staged)?;
+        }
         // Marked before the commit: a started volume's nodes launch new bricks as soon as they see
         // them, and refuse what is not marked.
         let joins = |brick: &&Brick| volume.bricks.iter().all(|old| old.id != brick.id);

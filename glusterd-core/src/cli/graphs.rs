@@ -24,19 +24,34 @@ impl<'a> VolumeGraphs<'a> {
             },
         }
     }
+
+    /// Judges what clients and the self-heal daemon are given once a volume is of another kind: options
+    /// that meant nothing before are read then.
+    ///
+    /// # Errors
+    /// The text of the translator that would refuse to start.
+    pub fn try_kind(&self, after: &Volume) -> Result<(), String> {
+        clients(after).try_for_each(|spec| self.try_one(after, &[], spec))
+    }
+
+    fn try_one(&self, volume: &Volume, more: &[(&str, &str)], spec: Spec) -> Result<(), String> {
+        judge(&trial(volume, more, spec, &self.facts).map_err(shown)?)
+    }
+}
+
+/// The untrusted client, and the self-heal daemon where there is one.
+fn clients(volume: &Volume) -> impl Iterator<Item = Spec> {
+    let wire = Wire::of(volume.transport).first().copied().unwrap_or(Wire::Tcp);
+    let healed = volume.layout.kind != Kind::Distribute;
+    [Spec::Client { trusted: false, wire }].into_iter().chain(healed.then_some(Spec::Shd))
 }
 
 impl Graphs for VolumeGraphs<'_> {
     fn try_option(&self, stored: &Volume, key: &str, value: &str) -> Result<(), String> {
-        let wire = Wire::of(stored.transport).first().copied().unwrap_or(Wire::Tcp);
-        let healed = stored.layout.kind != Kind::Distribute;
         let bricks = (0..stored.bricks.len()).map(Spec::Brick);
-        let client = Spec::Client { trusted: false, wire };
-        for spec in bricks.chain([client]).chain(healed.then_some(Spec::Shd)) {
-            let graph = trial(stored, &[(key, value)], spec, &self.facts).map_err(shown)?;
-            judge(&graph)?;
-        }
-        Ok(())
+        bricks
+            .chain(clients(stored))
+            .try_for_each(|spec| self.try_one(stored, &[(key, value)], spec))
     }
 
     fn can_build(&self, volume: &Volume) -> bool {

@@ -4,12 +4,11 @@
 //! glusterd-utils.c `_heal_volume_add_shd_rsp` (v10.3).
 
 use super::args::{self, Args};
+use super::set::SetVolume;
 use super::status::self_heal_enabled;
 use crate::model::{Kind, NodeId, Refusal, Volume};
-use crate::ops::{Answer, Ask, Commit, Cx, Hooks, Operation, Outcome, Question, Step};
-use crate::options::refresh_op_versions;
+use crate::ops::{Answer, Ask, Cx, Operation, Outcome, Question, Step};
 use crate::rpc::Dict;
-use crate::store::Edit;
 
 const XLATOR_OP: u32 = 3;
 
@@ -170,7 +169,7 @@ impl Operation for Heal {
         let volume = args::volume(cx.view, &self.volume).map_err(|no| no.with_errno(0))?;
         if let Some(switch) = self.switch(volume) {
             let (key, value) = switch?;
-            return Ok(Step::Commit(set_option(cx, volume, key, value)));
+            return SetVolume::switch(&self.volume, key, value).plan(cx);
         }
         self.check(volume)?;
         let nodes = super::start::nodes_of(volume).into_iter();
@@ -264,24 +263,4 @@ fn refuse_failed(cx: &Cx<'_>) -> Result<(), Refusal> {
         ));
     }
     Ok(())
-}
-
-/// One option of one volume, as `volume set` would store it.
-fn set_option(cx: &Cx<'_>, volume: &Volume, key: &str, value: &str) -> Commit {
-    let mut after = volume.clone();
-    after.options.set(key, value);
-    after.version += 1;
-    refresh_op_versions(&mut after);
-    let args = vec![
-        format!("--volname={}", volume.name),
-        "-o".to_owned(),
-        format!("{key}={value}"),
-        format!("--gd-workdir={}", cx.site.workdir.display()),
-    ];
-    Commit {
-        edits: vec![Edit::PutVolume(Box::new(after))],
-        settle: vec![volume.name.clone()],
-        hooks: Some(Hooks { event: "set", pre: args.clone(), post: args }),
-        ..Commit::default()
-    }
 }

@@ -4,7 +4,7 @@
 //! `ops/node_motion.rs`. Facts: glusterd-rebalance.c, glusterd-utils.c:12190, :13470 (v10.3).
 
 use super::bricks::{PlacedBrick, staging_failed};
-use crate::model::{Kind, NodeId, Refusal, Volume};
+use crate::model::{NodeId, Refusal, Volume};
 use crate::ops::{Answer, Answered, Ask, Cx, Question};
 use crate::options::OldClient;
 use crate::volgen::{Facts, Spec, Wire, graph};
@@ -84,13 +84,6 @@ fn blame(cx: &Cx<'_>, after: &Volume, ids: &[String], kind: Joining) -> Result<A
         replaced: matches!(kind, Joining::Replacing { .. }),
     };
     Ok(Ask::new(cx.view.me, question))
-}
-
-/// `performance.client-io-threads` after the kind of volume changed, or might have.
-pub fn set_client_threads(volume: &mut Volume) {
-    if volume.layout.kind != Kind::Replicate {
-        volume.options.set("performance.client-io-threads", "on");
-    }
 }
 
 /// Asks every living node for clients that are too old to be trusted with moving files.

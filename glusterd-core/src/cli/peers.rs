@@ -2,6 +2,7 @@
 //!
 //! Facts: glusterd-handler.c `glusterd_list_friends`; cli-rpc-ops.c:412 (v10.3).
 
+use crate::model::DAEMON_PORT;
 use crate::rpc::Dict;
 use crate::store::View;
 
@@ -15,7 +16,7 @@ pub fn friends(view: &View, with_self: bool) -> Dict {
         let first = peer.hostnames.first().map_or("", String::as_str);
         dict.set_str(key("uuid"), peer.id.to_string());
         dict.set_str(key("hostname"), first);
-        dict.set_int(key("port"), 24007u32);
+        dict.set_int(key("port"), DAEMON_PORT);
         dict.set_int(key("stateId"), peer.state.code());
         dict.set_str(key("state"), peer.state.text());
         dict.set_int(key("connected"), u32::from(view.alive.contains(&peer.id)));

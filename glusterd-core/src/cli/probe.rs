@@ -7,10 +7,8 @@
 
 use super::args::Args;
 use super::peers::NO_QUORUM;
-use crate::model::{NodeId, Peer, PeerState, Refusal};
-use crate::ops::{
-    Answer, Ask, Candidate, Commit, Cx, Found, Operation, Outcome, PEER_PORT, Question, Step,
-};
+use crate::model::{DAEMON_PORT, NodeId, Peer, PeerState, Refusal};
+use crate::ops::{Answer, Ask, Candidate, Commit, Cx, Found, Operation, Outcome, Question, Step};
 use crate::rpc::Dict;
 use crate::store::{Edit, View};
 
@@ -131,7 +129,7 @@ impl Operation for Probe {
             }
         };
         if candidate.came_home {
-            let text = format!("Host {host} port {PEER_PORT} already in peer list");
+            let text = format!("Host {host} port {DAEMON_PORT} already in peer list");
             return Err(self.no(code::FRIEND, text).with_ret(0));
         }
         if candidate.is_me {
@@ -139,7 +137,7 @@ impl Operation for Probe {
             return Err(self.no(code::LOCALHOST, text).with_ret(0));
         }
         if cx.view.others().any(|peer| peer.hostnames.contains(host)) {
-            let text = format!("Host {host} port {PEER_PORT} already in peer list");
+            let text = format!("Host {host} port {DAEMON_PORT} already in peer list");
             return Err(self.no(code::FRIEND, text).with_ret(0));
         }
         self.take_in(cx.view, candidate).map(Step::Commit)

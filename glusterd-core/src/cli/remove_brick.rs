@@ -4,11 +4,11 @@
 
 use super::args::Args;
 use super::bricks::staging_failed;
-use super::motion::{client_asks, commit_hash, refuse_old_clients, set_client_threads};
+use super::motion::{client_asks, commit_hash, refuse_old_clients};
 use super::remove_layout::{Leaving, layout_after, leaving};
 use crate::model::{BrickSpec, DefragStatus, Kind, Refusal, Task, TaskKind, Volume};
 use crate::ops::{Answer, Ask, Commit, Cx, Hooks, Operation, Outcome, Question, Step};
-use crate::options::refresh_op_versions;
+use crate::options::set_client_threads;
 use crate::rpc::Dict;
 use crate::store::{Edit, View};
 use uuid::Uuid;
@@ -152,10 +152,10 @@ impl RemoveBrick {
             bricks: self.bricks.iter().filter_map(spec).collect(),
             over: false,
         });
-        commit(after)
+        commit(cx, after)
     }
 
-    fn remove(&self, volume: &Volume, leaving: &Leaving) -> Commit {
+    fn remove(&self, cx: &Cx<'_>, volume: &Volume, leaving: &Leaving) -> Commit {
         let mut after = volume.clone();
         let mut at = 0;
         after.bricks.retain(|_| {
@@ -164,7 +164,7 @@ impl RemoveBrick {
         });
         after.layout = layout_after(volume, leaving.replica);
         after.task = volume.task.as_ref().map(ended);
-        commit(after)
+        commit(cx, after)
     }
 }
 
@@ -194,10 +194,11 @@ fn is_online(cx: &Cx<'_>, brick: &crate::model::Brick) -> bool {
     })
 }
 
-fn commit(mut after: Volume) -> Commit {
-    set_client_threads(&mut after);
+fn commit(cx: &Cx<'_>, mut after: Volume) -> Commit {
+    if after.layout.kind != Kind::Replicate {
+        set_client_threads(&mut after, true, cx.view.op_version());
+    }
     after.version += 1;
-    refresh_op_versions(&mut after);
     let args = vec![format!("--volname={}", after.name)];
     let settle = vec![after.name.clone()];
     let hooks = Some(Hooks { event: "remove-brick", pre: args.clone(), post: args });
@@ -229,9 +230,9 @@ impl Operation for RemoveBrick {
             }
             Action::Commit => {
                 self.check_commit(cx.view, volume, &leaving)?;
-                Ok(Step::Commit(self.remove(volume, &leaving)))
+                Ok(Step::Commit(self.remove(cx, volume, &leaving)))
             }
-            Action::Force => Ok(Step::Commit(self.remove(volume, &leaving))),
+            Action::Force => Ok(Step::Commit(self.remove(cx, volume, &leaving))),
         }
     }
 

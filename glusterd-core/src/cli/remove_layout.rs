@@ -33,10 +33,16 @@ pub fn leaving(
     let mut positions = Vec::new();
     for text in bricks {
         let wrong = || no(format!("Incorrect brick {text} for volume {}", volume.name));
-        positions.push(find(text).ok_or_else(wrong)?);
+        let at = find(text).ok_or_else(wrong)?;
+        // The CLI refuses it too; counted twice it would leave a set of the wrong size.
+        if positions.contains(&at) {
+            return Err(no(format!("Duplicate brick {text} for volume {}", volume.name)));
+        }
+        positions.push(at);
     }
     check_sets(volume, &positions, replica)?;
     check_arbiters(volume, &positions, replica)?;
+    check_single_set(volume, &positions, replica)?;
     Ok(Leaving { positions, replica })
 }
 
@@ -102,6 +108,11 @@ fn check_whole(volume: &Volume, bricks: usize) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// `share`: bricks that have to leave each set.
+fn uneven(share: usize) -> Refusal {
+    no(format!("Remove exactly {share} brick(s) from each subvolume."))
+}
+
 fn check_sets(volume: &Volume, positions: &[usize], replica: Option<u32>) -> Result<(), Refusal> {
     let (layout, leaf) = (volume.layout, volume.layout.leaf());
     let sets = layout.subvolumes(volume.bricks.len());
@@ -114,7 +125,7 @@ fn check_sets(volume: &Volume, positions: &[usize], replica: Option<u32>) -> Res
             let share = (layout.replica - replica) as usize;
             match (0..sets).all(|set| taken(set) == share) {
                 true => Ok(()),
-                false => Err(no(format!("Remove exactly {share} brick(s) from each subvolume."))),
+                false => Err(uneven(share)),
             }
         }
         None if (0..sets).all(|set| taken(set).is_multiple_of(leaf)) => Ok(()),
@@ -122,6 +133,23 @@ fn check_sets(volume: &Volume, positions: &[usize], replica: Option<u32>) -> Res
             let text = kind_text(layout.kind);
             Err(no(format!("Bricks not from same subvol for {text}")))
         }
+    }
+}
+
+/// Here stock looks at nothing, and stumbles over what is left when it is too late.
+fn check_single_set(
+    volume: &Volume,
+    positions: &[usize],
+    replica: Option<u32>,
+) -> Result<(), Refusal> {
+    let layout = volume.layout;
+    let Some(replica) = replica.filter(|_| layout.subvolumes(volume.bricks.len()) == 1) else {
+        return Ok(());
+    };
+    let share = (layout.replica - replica) as usize;
+    match positions.len() == share {
+        true => Ok(()),
+        false => Err(uneven(share)),
     }
 }
 
@@ -249,6 +277,9 @@ mod tests {
             Err("Removing bricks from replicate configuration is not allowed without reducing \
                  replica count explicitly."),
         );
+        check(&one_set, &[0, 1], 2, Err("Remove exactly 1 brick(s) from each subvolume."));
+        check(&one_set, &[0, 0], 1, Err("Duplicate brick h:/b0 for volume v"));
+        check(&one_set, &[0, 2], 1, Ok(Some(1)));
         let with_arbiter = volume(set(3, 1), 3);
         check(
             &with_arbiter,

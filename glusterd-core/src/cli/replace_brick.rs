@@ -12,7 +12,6 @@ use super::motion::{Joining, mark_new};
 use crate::host::overlaps;
 use crate::model::{Brick, BrickSpec, DefragStatus, Kind, Refusal, Volume};
 use crate::ops::{Answer, Ask, Commit, Cx, Operation, Outcome, Question, Step};
-use crate::options::refresh_op_versions;
 use crate::rpc::Dict;
 use crate::store::Edit;
 
@@ -183,7 +182,6 @@ impl ReplaceBrick {
             };
         }
         after.version += 1;
-        refresh_op_versions(&mut after);
         after
     }
 }

@@ -52,6 +52,14 @@ impl SetVolume {
     }
 }
 
+impl SetVolume {
+    /// One option, for a command that has its own name for it.
+    pub fn switch(volume: &str, key: &str, value: &str) -> SetVolume {
+        let pairs = vec![(key.to_owned(), value.to_owned())];
+        SetVolume::Set { volume: volume.to_owned(), pairs, special: true }
+    }
+}
+
 impl Operation for SetVolume {
     fn plan(&self, cx: &Cx<'_>) -> Result<Step, Refusal> {
         let SetVolume::Set { volume, pairs, special } = self else { return Ok(Step::Done) };

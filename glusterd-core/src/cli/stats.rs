@@ -6,7 +6,6 @@
 use super::args::{self, Args};
 use crate::model::{Brick, BrickSpec, Refusal, Volume};
 use crate::ops::{Answer, Ask, Commit, Cx, Operation, Outcome, Question, Step};
-use crate::options::refresh_op_versions;
 use crate::rpc::Dict;
 use crate::store::Edit;
 
@@ -14,6 +13,9 @@ const XLATOR_INFO: u32 = 2;
 
 /// What profiling is made of: two options of io-stats.
 const COUNTERS: [&str; 2] = ["diagnostics.latency-measurement", "diagnostics.count-fop-hits"];
+
+/// The pool's op-version from which a refusal has a number of its own.
+const NUMBERED_SINCE: u32 = 60_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
@@ -74,7 +76,6 @@ impl Stats {
             }
         }
         after.version += 1;
-        refresh_op_versions(&mut after);
         Commit {
             edits: vec![Edit::PutVolume(Box::new(after))],
             settle: vec![volume.name.clone()],
@@ -117,14 +118,8 @@ impl Stats {
         };
         Ok(self.bricks(volume)?.into_iter().filter(online).map(ask).collect())
     }
-}
 
-fn brick_ops_failed() -> Refusal {
-    Refusal::staged("Brick ops failed on localhost. Please check log file for details")
-}
-
-impl Operation for Stats {
-    fn plan(&self, cx: &Cx<'_>) -> Result<Step, Refusal> {
+    fn decide(&self, cx: &Cx<'_>) -> Result<Step, Refusal> {
         let volume = args::volume(cx.view, &self.volume)?;
         self.check(volume)?;
         if matches!(self.form, Form::Start | Form::Stop) {
@@ -146,6 +141,17 @@ impl Operation for Stats {
         }
         let asks = self.live_asks(cx, volume)?;
         Ok(if asks.is_empty() { Step::Done } else { Step::Ask(asks) })
+    }
+}
+
+fn brick_ops_failed() -> Refusal {
+    Refusal::staged("Brick ops failed on localhost. Please check log file for details")
+}
+
+impl Operation for Stats {
+    fn plan(&self, cx: &Cx<'_>) -> Result<Step, Refusal> {
+        let numberless = cx.view.op_version() < NUMBERED_SINCE;
+        self.decide(cx).map_err(|no| if numberless { no.with_errno(0) } else { no })
     }
 
     fn reply(&self, outcome: &Outcome<'_>, reply: &mut Dict) -> Result<(), Refusal> {

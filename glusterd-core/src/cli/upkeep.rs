@@ -5,7 +5,7 @@
 
 use super::args::{self, Args};
 use super::bricks::staging_failed;
-use crate::model::{BrickSpec, NodeId, Refusal, Volume};
+use crate::model::{BrickSpec, NodeId, Refusal, Volume, errno};
 use crate::ops::{Answer, Answered, Ask, Commit, Cx, Operation, Outcome, Question, Step};
 use crate::rpc::Dict;
 use crate::store::{Edit, View};
@@ -231,17 +231,30 @@ impl Barrier {
     }
 }
 
+/// A brick that does not run holds nothing back and is passed over; the last one that says no has
+/// the word.
+fn not_reconfigured(answers: &[Answered]) -> Option<Refusal> {
+    let text = answers.iter().rev().find_map(|answered| match &answered.answer {
+        Answer::Dict(_) | Answer::Refused { errno: errno::BRICK_DOWN, .. } => None,
+        Answer::Refused { text, .. } => Some(text.as_str()),
+        _ => Some(""),
+    })?;
+    let text = if text.is_empty() { "Failed to reconfigure barrier." } else { text };
+    Some(Refusal::staged(text))
+}
+
 impl Operation for Barrier {
     fn plan(&self, cx: &Cx<'_>) -> Result<Step, Refusal> {
         let volume = args::volume(cx.view, &self.volume)?;
         if !volume.is_started() {
             return Err(Refusal::staged(format!("Volume {} is not started", self.volume)));
         }
-        if cx.answers.is_empty() {
-            return Ok(Step::Ask(self.asks(cx.view, volume)));
+        let asks = self.asks(cx.view, volume);
+        if cx.answers.is_empty() && !asks.is_empty() {
+            return Ok(Step::Ask(asks));
         }
-        if cx.answers.iter().any(|a| !matches!(a.answer, Answer::Dict(_))) {
-            return Err(Refusal::staged("Failed to reconfigure barrier."));
+        if let Some(no) = not_reconfigured(cx.answers) {
+            return Err(no);
         }
         let mut after = volume.as_ref().clone();
         after.options.set("features.barrier", &self.value);
@@ -265,5 +278,44 @@ impl Operation for Barrier {
 
     fn changes(&self) -> bool {
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    #[test]
+    fn bricks_that_are_down_have_no_say_in_barriers() {
+        let check = |answers: &[Answer], expected: Option<&str>| {
+            let question = Question::BrickOp {
+                volume: "v".into(),
+                path: "/b".into(),
+                procedure: BRICK_BARRIER,
+                name: "/b".into(),
+                input: Vec::new(),
+            };
+            let answered = |answer: &Answer| Answered {
+                node: NodeId(Uuid::nil()),
+                question: question.clone(),
+                answer: answer.clone(),
+            };
+            let answers: Vec<Answered> = answers.iter().map(answered).collect();
+            let no = not_reconfigured(&answers).map(|no| no.text);
+            assert_eq!(no.as_deref(), expected, "{answers:?}");
+        };
+        let no = |text: &str, errno| Answer::Refused { text: text.into(), errno };
+        let (done, down) = (Answer::Dict(Vec::new()), no("/b does not run", errno::BRICK_DOWN));
+        let usual = Some("Failed to reconfigure barrier.");
+        check(&[], None);
+        check(&[done.clone(), down.clone()], None);
+        check(
+            &[no("changelog notify failed", errno::INTERNAL), done.clone()],
+            Some("changelog notify failed"),
+        );
+        check(&[no("first", errno::INTERNAL), no("last", errno::INTERNAL), down], Some("last"));
+        check(&[no("", errno::INTERNAL)], usual);
+        check(&[done, Answer::Silent("away".into())], usual);
     }
 }

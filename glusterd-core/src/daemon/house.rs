@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 /// A small local store answers in milliseconds; a distant one may take longer than a start should.
 const FIRST_VIEW: Duration = Duration::from_secs(10);
 /// Out of reach for so long, the coordination service is not waited for any more.
-const AWAY: Duration = Duration::from_millis(500);
+const AWAY: Duration = Duration::from_millis(200);
 /// Between attempts to take over what is on disk.
 const RETRY: Duration = Duration::from_secs(1);
 /// Records taken over in one change, well below the limits of every coordinator.
@@ -122,7 +122,7 @@ impl House {
         });
         let notes = marks.left_over().await;
         let settled = settle(&store, identity, loaded.view).await;
-        tokio::spawn(marks.sweep(store.clone(), notes));
+        tokio::spawn(marks.keep(store.clone(), notes));
         let (reports, unread) = mpsc::channel(REPORTS_MAX);
         tokio::spawn(Keeper::new(store.clone(), processes.clone()).run(unread));
         let view = {
@@ -169,6 +169,8 @@ impl House {
             tokio::spawn(membership::tell_outages(self.store.clone(), own.clone()));
         }
         tokio::spawn(self.post.clone().run(self.local.clone()));
+        let announced = self.announced.clone();
+        tokio::spawn(membership::count_heads(self.store.clone(), host.clone(), announced));
         let announcement = Announcement {
             store: self.store.clone(),
             host: host.clone(),

@@ -26,7 +26,7 @@ use crate::serve::join::Join;
 use crate::serve::listener::Family;
 use crate::serve::portmap::Portmap;
 use crate::serve::statedump::{self, Online};
-use crate::serve::{Limits, Listener, TcpEndpoint, tables};
+use crate::serve::{Limits, Listener, Program, TcpEndpoint, tables};
 use crate::supervise::SocketLines;
 use anyhow::Context;
 use coord_api::Coordinator;
@@ -85,7 +85,7 @@ impl Daemon {
     async fn serve(self) -> anyhow::Result<()> {
         let house = &self.house;
         let log = Arc::new(History(self.lifecycle.history.clone()));
-        let cli = Arc::new(CliProgram::new(house.engine.clone(), log));
+        let cli: Arc<dyn Program> = Arc::new(CliProgram::new(house.engine.clone(), log));
         let portmap = Arc::new(Portmap::new(house.ports.clone()));
         let handshake = Arc::new(Handshake::new(house.specs.clone()));
         let join = Arc::new(Join::new(house.guest()));
@@ -94,7 +94,8 @@ impl Daemon {
             Listener::tcp(endpoint(&self.settings), security::security(self.tls.clone())).await?;
         let stop = self.lifecycle.stop.clone();
         let unix_table = Arc::new(tables::unix(cli.clone(), handshake.clone()));
-        let tcp_table = Arc::new(tables::tcp(cli, portmap, handshake, join));
+        let remote = self.settings.remote_commands.then_some(cli);
+        let tcp_table = Arc::new(tables::tcp(remote, portmap, handshake, join));
         unix.serve(unix_table, house.connections.clone(), Limits::default(), stop.clone());
         tcp.serve(tcp_table, house.connections.clone(), Limits::default(), stop.clone());
 

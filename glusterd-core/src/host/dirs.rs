@@ -100,6 +100,11 @@ impl Dirs {
         format!("{}/rebalance/{me}.pid", self.volume(volume))
     }
 
+    /// What the processes of a volume's task have counted on this node.
+    pub fn rebalance_counts_file(&self, volume: &VolumeName, me: NodeId) -> String {
+        format!("{}/rebalance/{me}.counts", self.volume(volume))
+    }
+
     pub fn hooks(&self, event: &str, phase: &str) -> String {
         format!("{}/hooks/1/{event}/{phase}", self.work)
     }

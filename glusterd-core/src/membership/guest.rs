@@ -4,7 +4,7 @@
 use super::invite::Stranger;
 use super::own_store::{Luggage, OwnStore, is_free};
 use crate::host::Host;
-use crate::model::{NodeId, OP_VERSION_MAX};
+use crate::model::{DAEMON_PORT, NodeId, OP_VERSION_MAX};
 use crate::rpc::join::{JoinReq, JoinRsp, LookReq, LookRsp};
 use crate::store::{Freshness, Store};
 use gluster_tls::Tls;
@@ -14,8 +14,6 @@ use std::time::Duration;
 /// A daemon that has just started may need that long to know its own pool.
 const READY: Duration = Duration::from_secs(5);
 const FAILED: i32 = -1;
-/// Where every daemon listens for its peers.
-const PORT: u16 = 24007;
 
 /// Answers for this node.
 #[derive(Debug)]
@@ -66,7 +64,8 @@ impl Guest {
         for name in &lost.hostnames {
             let Ok(addresses) = self.host.addresses(name).await else { continue };
             let Some(address) = addresses.first().copied() else { continue };
-            let met = Stranger::meet((address, PORT).into(), view.me, self.tls.as_ref()).await;
+            let met =
+                Stranger::meet((address, DAEMON_PORT).into(), view.me, self.tls.as_ref()).await;
             let Ok(Some(stranger)) = met else { continue };
             if stranger.node() != Some(lost.id) || !stranger.is_free() {
                 continue;

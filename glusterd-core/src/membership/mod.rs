@@ -2,6 +2,7 @@
 
 mod alive;
 mod guest;
+mod headcount;
 mod homing;
 mod identity;
 mod invite;
@@ -12,6 +13,7 @@ mod registry;
 
 pub use alive::{Announced, Announcement};
 pub use guest::Guest;
+pub use headcount::count_heads;
 pub use homing::keep_home;
 pub use identity::{Identity, IdentityError, keep_pool, load_or_create, write_identity};
 pub use invite::Stranger;

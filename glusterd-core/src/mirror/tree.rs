@@ -315,7 +315,7 @@ impl Mirror {
     /// Reads the tree. What is damaged is left out and named; a folder that this daemon did not
     /// write is read too, so that a tree of stock's can be looked at.
     pub fn load(&self, me: NodeId) -> Loaded {
-        let mut view = View::alone(me);
+        let mut view = View { counted: false, ..View::alone(me) };
         let mut report = Report::default();
         let mut op_version = OP_VERSION_MAX;
         self.read("glusterd.info", &mut report, |text| {

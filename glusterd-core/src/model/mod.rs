@@ -18,7 +18,7 @@ pub use layout::{Kind, Layout};
 pub use names::{NodeId, VolumeId, VolumeName, dash_path, strip_dash_path};
 pub use op_version::{OP_VERSION_MAX, OP_VERSION_MIN};
 pub use option_list::{OptionList, boolean};
-pub use peer::{Global, Peer, PeerState, Sweep, SweepChange};
+pub use peer::{DAEMON_PORT, Global, Peer, PeerState, Sweep, SweepChange};
 pub use quota::{LimitKind, QUOTA_LIMITS_MAX, QuotaLimit, QuotaList};
 pub use refusal::{Refusal, errno};
 pub use task::{Counts, DefragStatus, Progress, Task, TaskKind};

@@ -4,6 +4,9 @@ use super::names::NodeId;
 use super::op_version::OP_VERSION_MAX;
 use super::option_list::OptionList;
 
+/// Where every daemon listens for its peers, clients and mounts, unless a setting says otherwise.
+pub const DAEMON_PORT: u16 = 24007;
+
 /// Numbers and texts of `peer status`; xlators/mgmt/glusterd/src/glusterd-sm.c (v10.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerState {

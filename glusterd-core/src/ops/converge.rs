@@ -281,7 +281,7 @@ fn all_volumes(old: Option<&View>, new: &View) -> BTreeSet<VolumeName> {
 
 /// Volumes that differ, came or went; all of them if something of the pool has changed.
 fn changed_volumes(old: &View, new: &View) -> BTreeSet<VolumeName> {
-    let quorum = |view: &View| view.has_server_quorum();
+    let quorum = |view: &View| (view.counted, view.has_server_quorum());
     if old.global != new.global || old.freshness != new.freshness || quorum(old) != quorum(new) {
         return all_volumes(Some(old), new);
     }

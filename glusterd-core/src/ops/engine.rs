@@ -359,14 +359,15 @@ fn refused(error: &CommitError, away: Away) -> Refusal {
     }
 }
 
-/// This node's words as they are, others' with the name of the node.
+/// As stock begins it, and then what the node says of it.
 fn unsettled_text(view: &View, unsettled: &[NodeFailed]) -> String {
-    let text = |(node, text): &NodeFailed| match view.peers.get(node) {
-        _ if *node == view.me => text.clone(),
-        peer => {
-            let host = peer.and_then(|peer| peer.hostnames.first()).cloned();
-            format!("Commit failed on {}. {text}", host.unwrap_or_else(|| node.to_string()))
-        }
+    let text = |(node, text): &NodeFailed| {
+        let peer = view.peers.get(node).and_then(|peer| peer.hostnames.first()).cloned();
+        let host = match *node == view.me {
+            true => "localhost".to_owned(),
+            false => peer.unwrap_or_else(|| node.to_string()),
+        };
+        format!("Commit failed on {host}. {text}")
     };
     unsettled.iter().map(text).collect::<Vec<_>>().join("\n")
 }

@@ -26,7 +26,6 @@ pub use engine::{Engine, NodeFailed, Nodes};
 pub use marks::Marks;
 pub use node::{Clients, LocalNode};
 pub use node_motion::moving;
-pub use node_peers::PORT as PEER_PORT;
 pub use pool_nodes::PoolNodes;
 pub use post::Post;
 pub use processes::Processes;

@@ -12,11 +12,12 @@ use crate::host::{
     HOOK_EVENTS, HookQueue, HookRun, Host, MarkBrick, Phase, PrepareBrick, StartBrick,
 };
 use crate::membership::OwnStore;
-use crate::model::{Brick, NodeId, Volume, VolumeName, errno};
+use crate::model::{Brick, NodeId, Refusal, Volume, VolumeName, errno};
 use crate::rpc::Dict;
 use crate::store::Store;
 use coord_api::Revision;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -45,6 +46,9 @@ pub struct LocalNode {
     /// For calls to daemons elsewhere, if management is encrypted.
     pub tls: Option<gluster_tls::Tls>,
 }
+
+/// An event takes milliseconds, and a busy machine its time.
+const IMAGE_BOUND: Duration = Duration::from_secs(10);
 
 fn refused(text: impl Into<String>) -> Answer {
     Answer::Refused { text: text.into(), errno: errno::INTERNAL }
@@ -224,8 +228,15 @@ impl LocalNode {
     }
 
     async fn mark(&self, volume_id: Uuid, bricks: &[(String, String)], force: bool) -> Answer {
+        // Read again after a crash, a question may be older than the end of its volume.
+        let Some(volume) = self.await_volume(volume_id).await else {
+            return refused("The volume is not known here");
+        };
         let paths: Vec<&str> = bricks.iter().map(|(_, path)| path.as_str()).collect();
-        if let Err(error) = self.marks.write(volume_id, &paths).await {
+        let local: Vec<&str> =
+            volume.local_bricks(self.me()).map(|(_, brick)| brick.path.as_str()).collect();
+        let has_all = paths.iter().all(|path| local.contains(path));
+        if let Err(error) = self.marks.write(volume_id, &paths, has_all).await {
             return refused(format!("The working directory cannot be written: {error}"));
         }
         for (host, path) in bricks {
@@ -234,7 +245,25 @@ impl LocalNode {
                 return refused(text);
             }
         }
+        if self.volume_of(volume_id).is_none() {
+            // Taken back meanwhile, and looked for before the last mark was set.
+            return self.unmark(volume_id, bricks).await;
+        }
         Answer::Done
+    }
+
+    fn volume_of(&self, id: Uuid) -> Option<Arc<Volume>> {
+        self.store.view().volumes.values().find(|volume| volume.id.0 == id).cloned()
+    }
+
+    /// Bricks are marked for volumes that exist; the image may be a little behind who asks.
+    async fn await_volume(&self, id: Uuid) -> Option<Arc<Volume>> {
+        let mut sights = self.store.subscribe();
+        let is_there = |sight: &crate::store::Sight| {
+            sight.view.volumes.values().any(|volume| volume.id.0 == id)
+        };
+        drop(tokio::time::timeout(IMAGE_BOUND, sights.wait_for(is_there)).await);
+        self.volume_of(id)
     }
 
     async fn unmark(&self, volume_id: Uuid, bricks: &[(String, String)]) -> Answer {
@@ -303,9 +332,9 @@ fn never_started(volume: &Volume) -> bool {
     volume.start_epoch == 0
 }
 
-fn dict_answer(called: Result<Dict, String>) -> Answer {
+fn dict_answer(called: Result<Dict, Refusal>) -> Answer {
     match called {
         Ok(dict) => Answer::Dict(dict.encode()),
-        Err(text) => refused(text),
+        Err(Refusal { text, errno, .. }) => Answer::Refused { text, errno },
     }
 }

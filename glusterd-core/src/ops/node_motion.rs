@@ -12,16 +12,19 @@ use super::node::LocalNode;
 use super::node_locks::{GLUSTERFS, MOUNT_BOUND, unmount};
 use super::question::{Answer, Moving, Question};
 use crate::host::{Command, Host};
-use crate::model::{Counts, DefragStatus, NodeId, Volume, errno};
+use crate::model::{Counts, DefragStatus, Task, Volume, errno};
 use crate::rpc::Dict;
 use crate::store::View;
-use crate::supervise::{COMMAND_STATUS, COMMAND_STOP};
+use crate::supervise::{COMMAND_STATUS, COMMAND_STOP, ObservedRebalance, task_of};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 /// A process that moves a large file answers late.
 const CALL_BOUND: Duration = Duration::from_secs(30);
+/// A daemon has found its processes, or started one, a moment after it is there.
+const FIND_BOUND: Duration = Duration::from_secs(10);
 /// The lock behind it is contended by clients at most.
 const BLAME_BOUND: Duration = Duration::from_secs(30);
 const XLATOR_DEFRAG: u32 = 6;
@@ -54,8 +57,12 @@ impl LocalNode {
     }
 
     async fn rebalance(&self, volume: &str, stop: bool) -> Answer {
-        let view = self.store.view();
+        let (view, found) = self.found_process(volume).await;
         let Some(volume) = view.volume(volume) else { return refused("no such volume") };
+        let Some(task) = &volume.task else { return Answer::Moving(Moving::default()) };
+        if found != Found::Here {
+            return Answer::Moving(self.last_known(&view, volume, task).await);
+        }
         let name = volume.name.as_str();
         let mut input = Dict::new();
         input.set_int("rebalance-command", if stop { COMMAND_STOP } else { COMMAND_STATUS });
@@ -63,12 +70,47 @@ impl LocalNode {
         let call =
             self.processes.call_service("rebalance", name, XLATOR_DEFRAG, &dht, &input, CALL_BOUND);
         Answer::Moving(match call.await {
-            Ok(answer) => moving(&answer),
+            Ok(answer) => {
+                let now = moving(&answer);
+                let said = Some(now.counts());
+                now.with(self.processes.count(view.me, &volume.name, task.id, said).await)
+            }
             Err(why) => {
-                tracing::debug!(volume = name, why, "no rebalance process to ask");
-                last_known(&view, volume, view.me)
+                tracing::debug!(
+                    volume = name,
+                    why = why.text,
+                    "the rebalance process did not answer"
+                );
+                self.last_known(&view, volume, task).await
             }
         })
+    }
+
+    /// A daemon that has just come up answers before it has found the process that an earlier one
+    /// started, or while it starts one: that is waited for.
+    async fn found_process(&self, volume: &str) -> (Arc<View>, Found) {
+        let mut changes = self.processes.changes();
+        let until = Instant::now() + FIND_BOUND;
+        loop {
+            changes.mark_unchanged();
+            let view = self.store.view();
+            let known = self.processes.rebalances();
+            let of_volume = known.iter().find(|(name, _)| name.as_str() == volume);
+            let found = match view.volume(volume) {
+                Some(volume) => find(&view, volume, of_volume.map(|(_, observed)| observed)),
+                None => Found::Nowhere,
+            };
+            let waited = found == Found::NotYet
+                && tokio::time::timeout_at(until, changes.changed()).await.is_ok_and(|c| c.is_ok());
+            if !waited {
+                return (view, found);
+            }
+        }
+    }
+
+    async fn last_known(&self, view: &View, volume: &Volume, task: &Task) -> Moving {
+        let counted = self.processes.count(view.me, &volume.name, task.id, None).await;
+        last_known(view, volume, task, counted)
     }
 
     async fn mark_empty(&self, paths: &[String]) -> Answer {
@@ -179,23 +221,47 @@ impl Moving {
         Counts { files, bytes, scanned, failures, skipped, seconds }
     }
 
-    pub fn of(status: DefragStatus, counts: Counts) -> Moving {
+    fn with(self, counts: Counts) -> Moving {
         let Counts { files, bytes, scanned, failures, skipped, seconds } = counts;
-        let status = status.code();
-        Moving { status, files, bytes, scanned, failures, skipped, seconds, seconds_left: 0 }
+        Moving { files, bytes, scanned, failures, skipped, seconds, ..self }
+    }
+
+    pub fn of(status: DefragStatus, counts: Counts) -> Moving {
+        Moving { status: status.code(), ..Moving::default() }.with(counts)
     }
 }
 
-/// Without a process to ask: how it ended here, else what the task says.
-fn last_known(view: &View, volume: &Volume, node: NodeId) -> Moving {
-    let Some(task) = &volume.task else { return Moving::default() };
+/// Where the process is that works on a volume's task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    Here,
+    /// It has to be started, or to be found again.
+    NotYet,
+    /// It is through, or has nothing to do here.
+    Nowhere,
+}
+
+/// `observed`: what is known of the volume's process, which may work on another task.
+fn find(view: &View, volume: &Volume, observed: Option<&ObservedRebalance>) -> Found {
+    let Some(task) = &volume.task else { return Found::Nowhere };
+    let is_through = view.progress.contains_key(&(task.id, view.me));
+    match observed.filter(|observed| observed.task == task.id) {
+        Some(observed) if observed.process.is_some() => Found::Here,
+        Some(observed) if observed.launching => Found::NotYet,
+        Some(_) => Found::Nowhere,
+        None if task_of(volume, view.me).is_some() && !is_through => Found::NotYet,
+        None => Found::Nowhere,
+    }
+}
+
+/// Without a process to ask: how it ended here, else what the task says and the node has `counted`.
+fn last_known(view: &View, volume: &Volume, task: &Task, counted: Counts) -> Moving {
+    let node = view.me;
     let reset = [DefragStatus::ResetByReplace, DefragStatus::ResetByReset].contains(&task.status);
     match view.progress.get(&(task.id, node)) {
         Some(here) if !reset => Moving::of(here.status, here.counts),
         Some(here) => Moving::of(task.status, here.counts),
-        None if volume.nodes_of_task(task).contains(&node) => {
-            Moving::of(task.status, Counts::default())
-        }
+        None if volume.nodes_of_task(task).contains(&node) => Moving::of(task.status, counted),
         None => Moving::default(),
     }
 }
@@ -203,6 +269,28 @@ fn last_known(view: &View, volume: &Volume, node: NodeId) -> Moving {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Progress, TaskKind};
+    use crate::supervise::Running;
+    use crate::supervise::sample;
+
+    const TASK: Uuid = Uuid::from_u128(7);
+
+    fn pool(status: DefragStatus) -> View {
+        let (id, kind, bricks) = (TASK, TaskKind::Rebalance, vec![]);
+        let task = Task { id, kind, command: 1, commit_hash: 1, status, bricks, over: false };
+        let volume = Volume { task: Some(task), ..sample::volume("v", &["/a"]) };
+        sample::view(vec![volume])
+    }
+
+    fn counts(files: u64) -> Counts {
+        Counts { files, ..Counts::default() }
+    }
+
+    fn ended_here(view: &mut View, files: u64) {
+        let (task, node) = (TASK, view.me);
+        let ended = Progress { task, node, status: DefragStatus::Complete, counts: counts(files) };
+        view.progress.insert((task, node), ended);
+    }
 
     #[test]
     fn what_a_process_says() {
@@ -221,5 +309,45 @@ mod tests {
         assert_eq!(Moving::of(DefragStatus::Complete, got.counts()), got);
         let odd: Dict = [("status", "x"), ("run-time", "nan")].into_iter().collect();
         assert_eq!(moving(&odd), Moving::default());
+    }
+
+    /// `observed`: the task of the process that is known, whether it is being launched, and runs.
+    fn check_found(view: &View, observed: Option<(Uuid, bool, bool)>, want: Found) {
+        let observed = observed.map(|(task, launching, runs)| ObservedRebalance {
+            task,
+            process: runs.then(|| Running { pid: 7, port: 0, socket: "/s".into() }),
+            launching,
+            adopted: false,
+        });
+        let volume = view.volume("v").unwrap();
+        assert_eq!(find(view, volume, observed.as_ref()), want);
+    }
+
+    /// The process of the task before is not asked for this one.
+    #[test]
+    fn a_process_that_is_wanted_and_not_known_is_waited_for() {
+        let mut view = pool(DefragStatus::Started);
+        let other = Uuid::from_u128(8);
+        check_found(&view, None, Found::NotYet);
+        check_found(&view, Some((other, false, true)), Found::NotYet);
+        check_found(&view, Some((TASK, true, false)), Found::NotYet);
+        check_found(&view, Some((TASK, false, true)), Found::Here);
+        check_found(&view, Some((TASK, false, false)), Found::Nowhere);
+        check_found(&pool(DefragStatus::Stopped), None, Found::Nowhere);
+        check_found(&pool(DefragStatus::Stopped), Some((TASK, false, true)), Found::Here);
+        ended_here(&mut view, 3);
+        check_found(&view, None, Found::Nowhere);
+    }
+
+    #[test]
+    fn without_a_process_the_row_says_how_it_ended_else_the_tally_how_far_it_was() {
+        let mut view = pool(DefragStatus::Started);
+        let said = |view: &View| {
+            let volume = view.volume("v").unwrap();
+            last_known(view, volume, volume.task.as_ref().unwrap(), counts(5))
+        };
+        assert_eq!(said(&view), Moving::of(DefragStatus::Started, counts(5)));
+        ended_here(&mut view, 9);
+        assert_eq!(said(&view), Moving::of(DefragStatus::Complete, counts(9)));
     }
 }

@@ -5,7 +5,7 @@
 use super::node::LocalNode;
 use super::question::{Answer, Candidate, Found};
 use crate::membership::{self, OwnStore, Registered, Stranger};
-use crate::model::{NodeId, errno};
+use crate::model::{DAEMON_PORT, NodeId, errno};
 use crate::rpc::join::LookRsp;
 use crate::store::keys::{self, Holds};
 use crate::store::{Adoption, Pool, View, records};
@@ -15,8 +15,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Where every daemon listens for its peers.
-pub const PORT: u16 = 24007;
 /// A node that was told that it moved is seen by then, or is not well.
 const ARRIVAL: Duration = Duration::from_secs(10);
 /// A node that was sent away has left the store by then.
@@ -32,7 +30,7 @@ impl LocalNode {
         if candidate.is_me || addresses.is_empty() {
             return Answer::Candidate(candidate);
         }
-        candidate.reached = self.host.reaches(name, PORT).await;
+        candidate.reached = self.host.reaches(name, DAEMON_PORT).await;
         if !candidate.reached {
             return Answer::Candidate(candidate);
         }
@@ -77,7 +75,7 @@ impl LocalNode {
         let view = self.store.view();
         let known = view.others().find(|peer| peer.hostnames.iter().any(|host| host == name));
         let nobody = Looked::Found(Vec::new());
-        let Some(at) = addresses.first().map(|at| (*at, PORT).into()) else {
+        let Some(at) = addresses.first().map(|at| (*at, DAEMON_PORT).into()) else {
             return Ok(Looked::Found(found));
         };
         let tls = self.tls.as_ref();

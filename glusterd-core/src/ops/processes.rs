@@ -1,7 +1,7 @@
 //! What operations need of a node's processes: brought in line, looked at, called into.
 
 use super::question::NodeStatus;
-use crate::model::VolumeName;
+use crate::model::{Counts, NodeId, Refusal, VolumeName};
 use crate::rpc::Dict;
 use crate::store::View;
 use crate::supervise::ObservedRebalance;
@@ -11,6 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use uuid::Uuid;
 
 /// The processes of this node, as `supervise` keeps them.
 #[async_trait]
@@ -37,8 +38,20 @@ pub trait Processes: fmt::Debug + Send + Sync + 'static {
     /// Starts the process of a running task once more, if the one that an earlier daemon left is gone.
     async fn resume_rebalance(&self, view: &Arc<View>, volume: &VolumeName) -> Result<(), String>;
 
+    /// What this node has counted for a volume's task, over all processes that worked on it; `said`:
+    /// what the last one says of itself now. Kept, and never less than before.
+    async fn count(
+        &self,
+        me: NodeId,
+        volume: &VolumeName,
+        task: Uuid,
+        said: Option<Counts>,
+    ) -> Counts;
+
     fn snapd_ports(&self) -> HashMap<VolumeName, u16>;
 
+    /// `BRICK_DOWN` is the number of a brick or service that does not run. The text is the process's
+    /// own, perhaps empty, if it answered.
     async fn call_brick(
         &self,
         volume: &str,
@@ -47,7 +60,7 @@ pub trait Processes: fmt::Debug + Send + Sync + 'static {
         name: &str,
         input: &Dict,
         bound: Duration,
-    ) -> Result<Dict, String>;
+    ) -> Result<Dict, Refusal>;
 
     async fn call_service(
         &self,
@@ -57,5 +70,5 @@ pub trait Processes: fmt::Debug + Send + Sync + 'static {
         name: &str,
         input: &Dict,
         bound: Duration,
-    ) -> Result<Dict, String>;
+    ) -> Result<Dict, Refusal>;
 }

@@ -2,7 +2,7 @@
 
 use super::processes::Processes;
 use super::question::{BrickStatus, NodeStatus, ServiceStatus};
-use crate::model::VolumeName;
+use crate::model::{Counts, NodeId, Refusal, VolumeName, errno};
 use crate::rpc::Dict;
 use crate::rpc::brick::{BrickAnswer, BrickProc};
 use crate::store::View;
@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use uuid::Uuid;
 
 #[async_trait]
 impl Processes for Supervisor {
@@ -80,6 +81,16 @@ impl Processes for Supervisor {
         Supervisor::resume_rebalance(self, view, volume).await
     }
 
+    async fn count(
+        &self,
+        me: NodeId,
+        volume: &VolumeName,
+        task: Uuid,
+        said: Option<Counts>,
+    ) -> Counts {
+        Supervisor::count(self, me, volume, task, said).await
+    }
+
     fn snapd_ports(&self) -> HashMap<VolumeName, u16> {
         let volumes: std::collections::BTreeSet<VolumeName> =
             self.bricks().into_iter().map(|brick| brick.volume).collect();
@@ -98,8 +109,8 @@ impl Processes for Supervisor {
         name: &str,
         input: &Dict,
         bound: Duration,
-    ) -> Result<Dict, String> {
-        let volume = VolumeName::parse(volume).ok_or("no such volume")?;
+    ) -> Result<Dict, Refusal> {
+        let volume = VolumeName::parse(volume).ok_or_else(|| Refusal::staged("no such volume"))?;
         let call = Supervisor::call_brick(self, &volume, path, BrickProc(procedure), name, input);
         outcome(tokio::time::timeout(bound, call).await)
     }
@@ -112,8 +123,8 @@ impl Processes for Supervisor {
         name: &str,
         input: &Dict,
         bound: Duration,
-    ) -> Result<Dict, String> {
-        let volume = VolumeName::parse(volume).ok_or("no such volume")?;
+    ) -> Result<Dict, Refusal> {
+        let volume = VolumeName::parse(volume).ok_or_else(|| Refusal::staged("no such volume"))?;
         let call =
             Supervisor::call_service(self, service, &volume, BrickProc(procedure), name, input);
         outcome(tokio::time::timeout(bound, call).await)
@@ -127,14 +138,17 @@ fn pid(running: &Running) -> Option<u32> {
 /// What a process answered, or why there is no answer.
 fn outcome(
     called: Result<Result<BrickAnswer, CallFailed>, tokio::time::error::Elapsed>,
-) -> Result<Dict, String> {
+) -> Result<Dict, Refusal> {
     let answer = match called {
-        Err(_) => return Err("the process did not answer in time".to_owned()),
-        Ok(Err(failed)) => return Err(failed.to_string()),
+        Err(_) => return Err(Refusal::staged("the process did not answer in time")),
+        Ok(Err(failed @ CallFailed::NotRunning(_))) => {
+            return Err(Refusal::staged(failed.to_string()).with_errno(errno::BRICK_DOWN));
+        }
+        Ok(Err(failed)) => return Err(Refusal::staged(failed.to_string())),
         Ok(Ok(answer)) => answer,
     };
     match answer.op_ret {
         0.. => Ok(answer.output),
-        _ => Err(answer.op_errstr),
+        _ => Err(Refusal::staged(answer.op_errstr)),
     }
 }

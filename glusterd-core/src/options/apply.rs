@@ -42,7 +42,8 @@ fn apply_to_volume(
     graphs: &dyn Graphs,
 ) -> Result<Change, Refusal> {
     let mut volumes = vec![volume.clone()];
-    let mut op_version = pool.global.op_version;
+    // Bitrot's options do not raise the pool's when they are set; the next `volume set` does.
+    let mut op_version = pool.global.op_version.max(volume.op_version);
     for (typed, value) in set.pairs {
         let opt = find_any(typed);
         let key = opt.map_or(typed.as_str(), |opt| opt.key);

@@ -6,6 +6,9 @@ use super::lookup::find;
 use super::opt::{Declared, Opt, Value};
 use crate::model::{Kind, Transport, Volume, boolean};
 
+const CLIENT_THREADS: &str = "performance.client-io-threads";
+const CLIENT_THREADS_SINCE: u32 = 31_202;
+
 /// Stores what stock stores at create, oldest first, and the op-versions that follow from it.
 /// `family` is the daemon's own `transport.address-family`.
 pub fn set_creation_defaults(volume: &mut Volume, op_version: u32, family: Option<&str>) {
@@ -16,7 +19,7 @@ pub fn set_creation_defaults(volume: &mut Volume, op_version: u32, family: Optio
             volume.options.set(key, value);
         }
     };
-    set(31202, replicate, "performance.client-io-threads", "off");
+    set(CLIENT_THREADS_SINCE, replicate, CLIENT_THREADS, "off");
     set(30800, true, "nfs.disable", "on");
     set(30900, tcp, "transport.address-family", "inet");
     set(70000, true, "storage.fips-mode-rchecksum", "on");
@@ -29,7 +32,15 @@ pub fn set_creation_defaults(volume: &mut Volume, op_version: u32, family: Optio
     refresh_op_versions(volume);
 }
 
-/// Recomputes `op_version` and `client_op_version` from the options in use.
+/// What follows from a kind of volume that bricks which came or went have changed, or might have.
+pub fn set_client_threads(volume: &mut Volume, on: bool, op_version: u32) {
+    if op_version >= CLIENT_THREADS_SINCE {
+        volume.options.set(CLIENT_THREADS, if on { "on" } else { "off" });
+    }
+}
+
+/// Recomputes `op_version` and `client_op_version` from the options in use. As in stock only commands
+/// that set or reset options do so; others leave the numbers as they are, whatever they switch.
 pub fn refresh_op_versions(volume: &mut Volume) {
     let (mut server, mut client) = (1, 1);
     for (key, value) in volume.options.iter() {

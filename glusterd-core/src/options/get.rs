@@ -29,6 +29,9 @@ pub const POOL_KEYS: [(&str, &str); 10] = [
     ("cluster.brick-graceful-cleanup", "disable"),
 ];
 
+/// Keys of the pool that stock shows for a volume without a warning.
+const UNWARNED: [&str; 2] = ["cluster.max-bricks-per-process", "glusterd.vol_count_per_thread"];
+
 /// 41 blanks between the parts, as stock sends it.
 const WARNING_PARTS: [&str; 5] = [
     "Warning: support to get",
@@ -71,7 +74,8 @@ pub fn one_of_volume(volume: &Volume, global: &Global, typed: &str) -> Result<Va
         "config.transport" => Some(volume.transport.text().to_owned()),
         _ => effective(opt, volume, global),
     };
-    let warning = (opt.scope == Scope::Pool).then(|| WARNING_PARTS.join(&" ".repeat(41)));
+    let warned = opt.scope == Scope::Pool && !UNWARNED.contains(&opt.key);
+    let warning = warned.then(|| WARNING_PARTS.join(&" ".repeat(41)));
     Ok(Values { warning, ..Values::one(opt.key, value) })
 }
 

@@ -24,7 +24,7 @@ mod table;
 mod value;
 
 pub use apply::{Change, apply_set};
-pub use creation::{refresh_op_versions, set_creation_defaults};
+pub use creation::{refresh_op_versions, set_client_threads, set_creation_defaults};
 pub use facts::{NodeFacts, OldClient};
 pub use feature::{disable_bitrot, disable_quota, enable_bitrot, enable_inode_quota, enable_quota};
 pub use get::{Values, all_of_pool, all_of_volume, one_of_pool, one_of_volume};

@@ -9,6 +9,7 @@ use super::Limits;
 use super::connection;
 use super::dispatch::Table;
 use super::registry::{Connections, Peer};
+use crate::model::DAEMON_PORT;
 use async_trait::async_trait;
 use rustix::net::sockopt;
 use std::fs;
@@ -71,7 +72,7 @@ impl Default for TcpEndpoint {
         TcpEndpoint {
             bind_address: None,
             family: Family::Inet,
-            port: 24007,
+            port: DAEMON_PORT,
             keepalive_idle: Duration::from_secs(10),
             keepalive_interval: Duration::from_secs(2),
             keepalive_count: 9,

@@ -6,6 +6,7 @@
 use super::handshake::{SnapshotRow, Source, Spec};
 use super::registry::Peer;
 use crate::host::Host;
+use crate::model::DAEMON_PORT;
 use crate::rpc::Dict;
 use crate::store::View;
 use crate::volgen::{self, Target};
@@ -19,9 +20,6 @@ use uuid::Uuid;
 
 /// Far above the volfile of the largest volume.
 const VOLFILE_BYTES_MAX: u64 = 32 << 20;
-
-/// Where clients find the daemon of a peer.
-const PEER_PORT: u16 = 24007;
 
 /// The image as it is now.
 pub type CurrentView = Arc<dyn Fn() -> Arc<View> + Send + Sync>;
@@ -96,7 +94,7 @@ impl Source for MirrorSpecs {
         let alive = view.others().filter(|peer| view.alive.contains(&peer.id));
         alive
             .filter_map(|peer| peer.hostnames.first())
-            .map(|host| format!("{host}:{PEER_PORT}"))
+            .map(|host| format!("{host}:{DAEMON_PORT}"))
             .collect()
     }
 

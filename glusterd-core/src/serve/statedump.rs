@@ -4,7 +4,7 @@
 //! Facts: glusterd-statedump.c:168-270, libglusterfs/src/statedump.c (v10.3), and stock's files.
 
 use super::registry::Connections;
-use crate::model::{OP_VERSION_MAX, OP_VERSION_MIN};
+use crate::model::{DAEMON_PORT, OP_VERSION_MAX, OP_VERSION_MIN};
 use crate::store::View;
 use crate::supervise::ports::Ports;
 use std::fmt::Write as _;
@@ -50,7 +50,7 @@ pub fn text(
         };
         put("uuid", &peer.id);
         put("hostname", &peer.hostnames.first().map_or("", String::as_str));
-        put("port", &24007);
+        put("port", &DAEMON_PORT);
         put("state", &peer.state.code());
         put("rpc.connected", &u8::from(view.alive.contains(&peer.id)));
     }

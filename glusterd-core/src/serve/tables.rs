@@ -10,16 +10,20 @@ use crate::rpc::cli::CliProc;
 use crate::rpc::handshake::HandshakeProc;
 use std::sync::Arc;
 
-/// TCP: reading commands only, ports, volfiles, and what other nodes have to say.
+/// TCP: reading commands only, where anybody may ask them, ports, volfiles, and what other nodes have
+/// to say.
 pub fn tcp(
-    cli: Arc<dyn Program>,
+    cli: Option<Arc<dyn Program>>,
     portmap: Arc<dyn Program>,
     handshake: Arc<dyn Program>,
     join: Arc<dyn Program>,
 ) -> Table {
     let procedures = CliProc::READ_ONLY.iter().map(|procedure| procedure.0).collect();
-    let read_only = Narrowed { program: cli, name: "GlusterD svc cli read-only", procedures };
-    Table::new(vec![Arc::new(read_only), portmap, handshake, join])
+    let read_only = cli.map(|program| {
+        let name = "GlusterD svc cli read-only";
+        Arc::new(Narrowed { program, name, procedures }) as Arc<dyn Program>
+    });
+    Table::new(read_only.into_iter().chain([portmap, handshake, join]).collect())
 }
 
 /// The unix socket: every command, and volfiles. Ports are asked for over TCP only.
@@ -75,19 +79,18 @@ mod tests {
     #[test]
     fn listeners_serve_what_stock_serves_there() {
         let cli = || Arc::new(Named(ProgramId::CLI, "GlusterD svc cli")) as Arc<dyn Program>;
-        let portmap = Arc::new(Named(ProgramId::PORTMAP, "Gluster Portmap"));
-        let join = Arc::new(Named(ProgramId::JOIN, "Built-in store join"));
+        let portmap = || Arc::new(Named(ProgramId::PORTMAP, "Gluster Portmap"));
+        let join = || Arc::new(Named(ProgramId::JOIN, "Built-in store join"));
         let handshake =
             || Arc::new(Named(ProgramId::HANDSHAKE, "Gluster Handshake")) as Arc<dyn Program>;
-        check(
-            &tcp(cli(), portmap, handshake(), join),
-            &[
-                ("GlusterD svc cli read-only", 1_238_463, 8),
-                ("Gluster Portmap", 34_123_456, 60),
-                ("Gluster Handshake", 14_398_633, 60),
-                ("Built-in store join", 24_009_062, 60),
-            ],
-        );
+        let always = [
+            ("Gluster Portmap", 34_123_456, 60),
+            ("Gluster Handshake", 14_398_633, 60),
+            ("Built-in store join", 24_009_062, 60),
+        ];
+        let stock = [&[("GlusterD svc cli read-only", 1_238_463, 8)], &always[..]].concat();
+        check(&tcp(Some(cli()), portmap(), handshake(), join()), &stock);
+        check(&tcp(None, portmap(), handshake(), join()), &always);
         check(
             &unix(cli(), handshake()),
             &[

@@ -57,6 +57,7 @@ async fn follow_pool(store: &Arc<Store>, place: Place) -> End {
     let mut config = watch(place.pool.prefix());
     let mut alive = watch(place.pool.alive_prefix());
     let mut places = store.place();
+    let mut heads = store.heads();
     let mut present = Present::default();
     let mut belongs = Belongs::default();
     loop {
@@ -64,6 +65,7 @@ async fn follow_pool(store: &Arc<Store>, place: Place) -> End {
             event = own.next() => event.map(|event| belongs.fold(event)),
             event = config.next() => event.map(|event| records.fold(event)),
             event = alive.next() => event.map(|event| present.fold(event)),
+            changed = heads.changed() => changed.ok(),
             changed = places.wait_for(|now| *now != place) => {
                 return changed.map_or(End::Closed, |_| End::Moved);
             }
@@ -82,8 +84,9 @@ async fn follow_pool(store: &Arc<Store>, place: Place) -> End {
         }
         match records.revision {
             None => store.publish_stale(),
-            Some(revision) if present.synced => {
-                records.image.set_alive(present.nodes(place.pool), place.node);
+            Some(revision) if present.synced && !heads.borrow().are_all => {
+                let alive = &present.nodes(place.pool) | &heads.borrow().up;
+                records.image.set_alive(alive, place.node);
                 store.publish(records.image.sight(revision, Freshness::Current, Some(version)));
             }
             Some(_) => {}

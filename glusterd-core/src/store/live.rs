@@ -9,6 +9,7 @@ use super::keys::{Pool, RECEIPTS};
 use super::view::{Freshness, View};
 use crate::model::NodeId;
 use coord_api::{ClusterId, Coordinator, Effect, ErrorKind, Health, Receipts, Resolved, Revision};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, watch};
@@ -35,12 +36,22 @@ const FIND_OUT: Duration = Duration::from_secs(60);
 /// Attempts at a change that was lost on its way and certainly never arrived.
 const ATTEMPTS_MAX: usize = 3;
 
+/// Members in this node's reach, as it has counted itself.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Heads {
+    pub up: BTreeSet<NodeId>,
+    /// The coordinator has no say in it now.
+    pub are_all: bool,
+}
+
 /// One pool's records in one coordinator.
 #[derive(Debug)]
 pub struct Store {
     coordinator: Arc<dyn Coordinator>,
     sights: watch::Sender<Sight>,
     place: watch::Sender<Place>,
+    /// What this node has counted itself of who is up.
+    heads: watch::Sender<Heads>,
     /// Of the cluster they were opened in.
     receipts: Mutex<Option<(ClusterId, Arc<Receipts>)>>,
 }
@@ -72,6 +83,7 @@ impl Store {
             coordinator,
             sights: watch::Sender::new(first),
             place: watch::Sender::new(place),
+            heads: watch::Sender::new(Heads::default()),
             receipts: Mutex::default(),
         });
         tokio::spawn(follow(store.clone()));
@@ -138,6 +150,36 @@ impl Store {
             }
             was_current
         });
+    }
+
+    /// Shows `heads` as those who are up, in an image that is not current.
+    pub fn count(&self, heads: BTreeSet<NodeId>) {
+        self.heads.send_replace(Heads { up: heads.clone(), are_all: true });
+        self.sights.send_if_modified(|sight| {
+            let known = &sight.view;
+            let is_shown =
+                known.freshness == Freshness::Stale && known.counted && known.alive == heads;
+            if !is_shown {
+                let view = Arc::make_mut(&mut sight.view);
+                (view.freshness, view.counted, view.alive) = (Freshness::Stale, true, heads);
+            }
+            !is_shown
+        });
+    }
+
+    /// From here on it is again what the coordinator says, and with it whoever was counted last: they
+    /// may be slower in coming back to it.
+    pub fn stop_counting(&self) {
+        self.heads.send_modify(|heads| heads.are_all = false);
+    }
+
+    /// Nobody counts any more but whom the coordinator names.
+    pub fn forget_heads(&self) {
+        self.heads.send_replace(Heads::default());
+    }
+
+    pub(super) fn heads(&self) -> watch::Receiver<Heads> {
+        self.heads.subscribe()
     }
 
     /// Waits until an image with a live watch, at `revision` or later, is published.

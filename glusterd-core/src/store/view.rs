@@ -26,8 +26,10 @@ pub struct View {
     pub me: NodeId,
     /// All members, this node included.
     pub peers: BTreeMap<NodeId, Peer>,
-    /// Members with a live session.
+    /// Members with a live session; while the coordinator is away, those in this node's reach.
     pub alive: BTreeSet<NodeId>,
+    /// `false`: nobody has told or counted yet who is up.
+    pub counted: bool,
     /// In name order, as every listing shows them.
     pub volumes: BTreeMap<VolumeName, Arc<Volume>>,
     pub global: Arc<Global>,
@@ -44,6 +46,7 @@ impl View {
             me,
             peers: BTreeMap::new(),
             alive: BTreeSet::from([me]),
+            counted: true,
             volumes: BTreeMap::new(),
             global: Arc::new(Global::default()),
             progress: BTreeMap::new(),
@@ -78,7 +81,7 @@ impl View {
     }
 
     /// Volumes that want server quorum while there is none: their bricks stop, and they are not
-    /// changed.
+    /// changed. Before anybody has `counted`, what runs is left alone and nothing starts.
     pub fn blocked(&self) -> BTreeSet<VolumeName> {
         if self.has_server_quorum() {
             return BTreeSet::new();

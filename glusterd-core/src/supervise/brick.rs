@@ -39,10 +39,7 @@ pub fn plan(
 ) -> Vec<Move> {
     let volume = view.volumes.get(name);
     let wanted = |volume: &Volume, brick: &Brick| {
-        volume.is_started()
-            && !blocked.contains(name)
-            && brick.snap_status != -1
-            && brick.node == view.me
+        volume.is_started() && brick.snap_status != -1 && brick.node == view.me
     };
     let (mut stops, mut starts) = (Vec::new(), Vec::new());
     for (key, record) in records.iter().filter(|(key, _)| key.volume == *name) {
@@ -61,7 +58,11 @@ pub fn plan(
         let key = BrickKey::new(name, &brick.path);
         let record = records.get(&key).filter(|record| record.volume_id == volume.id);
         let epoch = volume.epoch_of(brick);
-        match (wanted(volume, brick), record.map(|record| (&record.state, record.epoch))) {
+        let (wanted, blocked) = (wanted(volume, brick), blocked.contains(name));
+        if wanted && blocked && !view.counted {
+            continue;
+        }
+        match (wanted && !blocked, record.map(|record| (&record.state, record.epoch))) {
             (true, None | Some((State::Stopped, _))) => starts.push(Move::Start(key)),
             (true, Some((State::Dead, acted))) if epoch > acted => starts.push(Move::Start(key)),
             (true, Some((State::Running(_), acted))) if epoch != acted => {

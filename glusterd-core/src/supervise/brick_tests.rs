@@ -93,6 +93,23 @@ fn without_quorum_bricks_stop_and_with_it_they_start() {
     assert_eq!(plan(&view, &BTreeSet::new(), &records, &v.name), [Move::Start(key)]);
 }
 
+/// A daemon that has come up while the coordinator is away, and has not counted yet.
+#[test]
+fn while_quorum_is_not_known_bricks_stay_as_they_are() {
+    let v = volume("v", &["/a"]);
+    let view = View { counted: false, ..view(vec![v.clone()]) };
+    let blocked = BTreeSet::from([v.name.clone()]);
+    let check = |records: BrickRecords, want: &[Move]| {
+        assert_eq!(plan(&view, &blocked, &records, &v.name), want);
+    };
+    check(BrickRecords::new(), &[]);
+    let key = |path: &str| BrickKey::new(&v.name, path);
+    check([(key("/a"), record(&v, RUNNING, 1, 7))].into(), &[]);
+    // What is no longer part of the volume goes all the same.
+    let gone = [(key("/b"), record(&v, RUNNING, 1, 7))].into();
+    check(gone, &[Move::Stop(key("/b")), Move::Forget(key("/b"))]);
+}
+
 fn line(settings: Settings, view: View, volume: &Volume) -> String {
     let dirs = Dirs::default();
     let cx = Cx { settings: &settings, dirs: &dirs, view: &view };

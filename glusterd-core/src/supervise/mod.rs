@@ -21,13 +21,15 @@ mod record;
 pub(crate) mod sample;
 mod service;
 mod service_work;
+mod serving;
 mod shd;
 mod shd_work;
 mod supervisor;
+mod tally;
 
 pub use launch::{Settings, Valgrind};
 pub use line::{Input, LineCall, Lines, SocketLines};
-pub use rebalance::{COMMAND_STATUS, COMMAND_STOP};
+pub use rebalance::{COMMAND_STATUS, COMMAND_STOP, task_of};
 pub use record::{BrickKey, Running};
 pub use supervisor::{
     CallFailed, ConvergeReport, Failure, ObservedBrick, ObservedRebalance, ObservedService,

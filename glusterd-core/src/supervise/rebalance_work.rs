@@ -6,6 +6,7 @@ use super::process_work::LAUNCH_BOUND;
 use super::rebalance::{self, COMMAND_STOP, RebalanceMove, RebalanceRecord};
 use super::record::{Running, State};
 use super::supervisor::Core;
+use super::tally::Tally;
 use crate::host::Exit;
 use crate::model::{Task, Volume, VolumeName};
 use crate::rpc::Dict;
@@ -43,6 +44,7 @@ impl Core {
                 (RebalanceMove::Tell, None) => Ok(()),
                 (RebalanceMove::Forget, _) => {
                     self.rebalances.lock().remove(name);
+                    self.tallies.lock().await.remove(name);
                     Ok(())
                 }
             };
@@ -114,6 +116,7 @@ impl Core {
         let folder = format!("{}/rebalance", dirs.volume(name));
         self.host.make_dirs(&folder).await.map_err(|err| format!("{folder}: {err}"))?;
         self.unlink(&dirs.rebalance_pid_file(name, view.me)).await;
+        self.tally(view.me, name, task.id, Tally::next_process).await;
         let cx = Cx { settings: &self.settings, dirs, view };
         let command = rebalance::command(cx, volume, task);
         let _place = self.launching.acquire().await.expect("never closed");

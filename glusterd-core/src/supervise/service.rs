@@ -175,11 +175,11 @@ pub fn stamp<'a>(volumes: impl IntoIterator<Item = &'a Volume>) -> Stamp {
 
 /// The volumes that need this daemon now; none, and it must not run.
 pub fn wanted(view: &View, service: Service<'_>) -> Stamp {
-    let served = |volume: &&std::sync::Arc<Volume>| {
-        (service.kind.needs)(volume)
-            && service.volume.is_none_or(|name| volume.name.as_str() == name)
-    };
-    stamp(view.started().filter(served).map(AsRef::as_ref))
+    let needs = |volume: &&Volume| volume.is_started() && (service.kind.needs)(volume);
+    match service.volume {
+        Some(name) => stamp(view.volume(name).map(AsRef::as_ref).filter(needs)),
+        None => stamp(view.volumes.values().map(AsRef::as_ref).filter(needs)),
+    }
 }
 
 /// What a volfile is made of, without option values: daemons reload those by themselves.

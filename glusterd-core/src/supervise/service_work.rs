@@ -40,7 +40,7 @@ impl Core {
         failures
     }
 
-    /// The volumes in the view, and those of which a daemon is known; `None` for a node's daemon.
+    /// The volumes that need one, and those of which a daemon is known; `None` for a node's daemon.
     fn volumes_of(&self, kind: &Kind, view: &View) -> BTreeSet<Option<String>> {
         match kind.scope {
             Scope::Node => BTreeSet::from([None]),
@@ -48,8 +48,9 @@ impl Core {
                 let services = self.services.lock();
                 let known = services.keys().filter(|(name, _)| *name == kind.name);
                 let known = known.map(|(_, volume)| volume.clone());
-                let present = view.volumes.keys().map(|name| name.as_str().to_owned());
-                known.chain(present).map(Some).collect()
+                let needed = view.started().filter(|volume| (kind.needs)(volume));
+                let needed = needed.map(|volume| volume.name.as_str().to_owned());
+                known.chain(needed).map(Some).collect()
             }
         }
     }

@@ -8,9 +8,11 @@ use super::rebalance::RebalanceRecord;
 use super::record::{BrickKey, BrickRecords, Running, State};
 use super::service::{KINDS, ServiceRecord};
 use super::service_work::ServiceKey;
+use super::serving::Serving;
 use super::shd::{self, ShdRecord};
+use super::tally::Tally;
 use crate::host::Host;
-use crate::model::{Volume, VolumeName};
+use crate::model::{Counts, NodeId, Volume, VolumeName};
 use crate::rpc::Dict;
 use crate::rpc::brick::{BrickAnswer, BrickProc};
 use crate::rpc::client::CallError;
@@ -103,14 +105,15 @@ pub(super) struct Core {
     pub services: Mutex<BTreeMap<ServiceKey, ServiceRecord>>,
     pub shd: Mutex<Option<ShdRecord>>,
     pub rebalances: Mutex<BTreeMap<VolumeName, RebalanceRecord>>,
+    /// Held while one is written down.
+    pub tallies: tokio::sync::Mutex<BTreeMap<VolumeName, Tally>>,
     /// Whether processes of volumes that are gone have been looked for.
     pub swept: AtomicBool,
     pub launching: Semaphore,
     pub launching_ports: Mutex<BTreeSet<u16>>,
     /// Held while a brick looks for a process to share.
     pub multiplexing: tokio::sync::Mutex<()>,
-    /// Held while daemons that serve several volumes are brought in line.
-    pub serving: tokio::sync::Mutex<()>,
+    pub serving: Serving,
     pub watched: Mutex<HashSet<Running>>,
     pub tasks: Mutex<Vec<AbortOnDropHandle<()>>>,
     locks: Mutex<HashMap<VolumeName, Weak<tokio::sync::Mutex<()>>>>,
@@ -151,11 +154,12 @@ impl Supervisor {
             services: Mutex::default(),
             shd: Mutex::default(),
             rebalances: Mutex::default(),
+            tallies: tokio::sync::Mutex::default(),
             swept: AtomicBool::new(false),
             launching: Semaphore::new(LAUNCHES_MAX),
             launching_ports: Mutex::default(),
             multiplexing: tokio::sync::Mutex::default(),
-            serving: tokio::sync::Mutex::default(),
+            serving: Serving::default(),
             watched: Mutex::default(),
             tasks: Mutex::default(),
             locks: Mutex::default(),
@@ -192,9 +196,7 @@ impl Supervisor {
         });
         let failures: Vec<Vec<Failure>> = futures_util::future::join_all(each).await;
         let mut failures = failures.concat();
-        let _turn = self.core.serving.lock().await;
-        failures.extend(self.core.converge_shd(&view).await);
-        failures.extend(self.core.converge_services(&view).await);
+        failures.extend(self.core.serve(view).await);
         ConvergeReport { failures }
     }
 
@@ -286,6 +288,19 @@ impl Supervisor {
         volume: &VolumeName,
     ) -> Result<(), String> {
         self.core.resume_rebalance(view, volume).await
+    }
+
+    /// Takes in what the process of a task says, if it said something, and returns what this node
+    /// has counted for the task over all its processes. That is kept and never becomes less.
+    pub async fn count(
+        &self,
+        me: NodeId,
+        volume: &VolumeName,
+        task: Uuid,
+        said: Option<Counts>,
+    ) -> Counts {
+        let heard = |tally: Tally| said.map_or(tally, |said| tally.heard(said));
+        self.core.tally(me, volume, task, heard).await
     }
 
     /// The running process of a service: `glustershd`, `rebalance`, or a name of the table. Volume daemons are

@@ -359,13 +359,31 @@ async fn a_task_has_a_process_until_it_is_over() {
     let first = rebalance(&house).process.unwrap();
 
     // A new daemon finds it; one that is through is not started again.
-    let mut house = house.restart();
+    let house = house.restart();
     house.converge().await;
     assert_eq!(rebalance(&house).process, Some(first.clone()));
     house.host.kill(first.pid);
     house.until(|house| rebalance(house).process.is_none()).await;
     house.converge().await;
     let gone = |adopted| ObservedRebalance { task: id, process: None, launching: false, adopted };
+    assert_eq!(rebalance(&house), gone(true));
+
+    // Of the first process is known what it said; the next one counts from zero.
+    let counted = async |house: &House, files: Option<u64>| {
+        let said = files.map(|files| Counts { files, ..Counts::default() });
+        house.supervisor.count(house.view.me, &name("v"), id, said).await.files
+    };
+    assert_eq!(counted(&house, Some(189)).await, 189);
+    let house = house.restart();
+    house.converge().await;
+    assert_eq!(counted(&house, None).await, 189);
+    assert_eq!(counted(&house, Some(2)).await, 191);
+    let again = rebalance(&house).process.unwrap();
+    let mut house = house.restart();
+    house.converge().await;
+    assert_eq!(counted(&house, Some(5)).await, 194);
+    house.host.kill(again.pid);
+    house.until(|house| rebalance(house).process.is_none()).await;
     assert_eq!(rebalance(&house), gone(true));
 
     // What it said went to the old daemon: once more, and no more than that.

@@ -5,7 +5,7 @@
 
 use super::closing::{Seen, due};
 use super::rewriting;
-use crate::model::{Counts, DefragStatus, Volume, VolumeName};
+use crate::model::{Counts, DefragStatus, NodeId, Volume, VolumeName};
 use crate::ops::{Processes, moving};
 use crate::rpc::Dict;
 use crate::store::{CommitError, Edit, Freshness, Store, View};
@@ -75,7 +75,7 @@ impl Keeper {
                 report = reports.recv() => match report {
                     Some(report) => {
                         self.look();
-                        self.hear(&report);
+                        self.hear(&report).await;
                     }
                     None => return,
                 },
@@ -111,7 +111,7 @@ impl Keeper {
     }
 
     /// `volname` is the id that the process fetched its volfile with.
-    fn hear(&mut self, report: &Dict) {
+    async fn hear(&mut self, report: &Dict) {
         let name = report
             .str("volname")
             .and_then(|id| VolumeName::parse(id.strip_prefix("rebalance/").unwrap_or(id)));
@@ -120,7 +120,8 @@ impl Keeper {
             return tracing::debug!("a report of a rebalance that is not known");
         };
         let said = moving(report);
-        told.counts = said.counts();
+        let me = self.store.view().me;
+        told.counts = self.processes.count(me, name, told.task, Some(said.counts())).await;
         told.status = DefragStatus::from_code(said.status).unwrap_or(told.status);
         tracing::info!(volume = %name, status = ?told.status, "the rebalance process reports");
     }
@@ -147,13 +148,22 @@ impl Keeper {
         }
     }
 
+    /// Of a process that has gone without a word what it said on the way counts.
+    async fn recall(&mut self, me: NodeId) {
+        let silent = |told: &Told| told.is_gone() && !told.status.is_final();
+        for (name, told) in self.told.iter_mut().filter(|(_, told)| silent(told)) {
+            told.counts = self.processes.count(me, name, told.task, None).await;
+        }
+    }
+
     /// Writes what is due. When to look again, if not woken before.
-    async fn activate(&self) -> Option<Instant> {
+    async fn activate(&mut self) -> Option<Instant> {
         let sight = self.store.sight();
         if sight.view.freshness == Freshness::Stale {
             return None;
         }
         self.resume(&sight.view).await;
+        self.recall(sight.view.me).await;
         let mut edits: Vec<Edit> = due(&sight.view, |volume| self.seen(volume));
         if edits.is_empty() {
             edits = rewriting::due(&sight, EDITS_MAX);

@@ -34,6 +34,8 @@ enum When {
     Always,
     On(&'static str),
     UnlessOff(&'static str),
+    /// Set to anything but off, a text that is no boolean included.
+    SetUnlessOff(&'static str),
     Brick(fn(&Ctx<'_>) -> bool),
 }
 
@@ -47,7 +49,7 @@ const BRICK_LAYERS: &[Layer] = &[
     Layer {
         name: "sdfs",
         xlator: "features/sdfs",
-        when: When::On("features.sdfs"),
+        when: When::SetUnlessOff("features.sdfs"),
         sets: |node, _| fixed(node, &[("pass-through", "false")]),
     },
     Layer {
@@ -127,6 +129,10 @@ fn loaded(layer: &Layer, ctx: &Ctx<'_>) -> Result<bool, VolgenError> {
         When::Always => Ok(true),
         When::On(key) => ctx.build.on(key),
         When::UnlessOff(key) => Ok(ctx.build.options.flag(key) != Some(false)),
+        When::SetUnlessOff(key) => {
+            let options = &ctx.build.options;
+            Ok(options.value(key).is_some() && options.flag(key) != Some(false))
+        }
         When::Brick(check) => Ok(check(ctx)),
     }
 }

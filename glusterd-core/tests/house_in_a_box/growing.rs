@@ -9,6 +9,7 @@ use std::time::Duration;
 const CREATE: u32 = 4;
 const START: u32 = 8;
 const ADD_BRICK: u32 = 13;
+const SET: u32 = 12;
 
 fn bricks(pool: &Pool, procedure: u32, bricks: &str) -> crate::pool::Answer {
     let count = bricks.split(' ').count().to_string();
@@ -76,4 +77,18 @@ fn clients_hear_of_a_brick_although_the_asker_died() {
     pool.until("all see it again", |pool| (0..3).all(|at| pool.view(at).alive.len() == 3));
     pool.settle();
     assert_eq!(pool.faults(), [""; 0]);
+}
+
+/// An option that no translator read before, with a value that the new kind's refuses.
+#[test]
+fn a_kind_that_its_options_do_not_fit_is_refused() {
+    let (pool, _) = with_clients(33);
+    let set = [("volname", "v"), ("key1", "cluster.heal-timeout"), ("value1", "4"), ("count", "1")];
+    done(pool.begin(0, SET, &set));
+    let fixed = [("volname", "v"), ("count", "2"), ("replica-count", "2"), ("force", "1")];
+    let more = [("bricks", "h2:/bricks/b h1:/bricks/b"), ("type", "2")];
+    let answer = pool.begin(0, ADD_BRICK, &[&fixed[..], &more].concat());
+    let refused = answer.wait().expect("nobody is killed").unwrap_err();
+    assert!(refused.text.contains("'option heal-timeout 4' is out of range"), "{refused:?}");
+    assert_eq!(brick_count(&pool, 0), 2);
 }

@@ -267,7 +267,7 @@ fn a_create_taken_back_leaves_no_marks() {
         let lived = world.live(&fuse, async |life| {
             fuse.arm(Some(n));
             let refused = life.run(PLAIN).await.unwrap_err();
-            assert_eq!(refused.text, "No mark can be set");
+            assert_eq!(refused.text, "Commit failed on localhost. No mark can be set");
             assert_eq!((life.summary(), life.stray_marks()), (Summary::new(), vec![]));
         });
         *world.spoiled.lock() = None;

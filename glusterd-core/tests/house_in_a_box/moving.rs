@@ -176,9 +176,12 @@ fn a_removal_ends_once() {
             let view = life.view();
             let task = view.volume("v").and_then(|v| v.task.clone()).expect("a removal");
             assert_eq!(task.status, DefragStatus::Complete, "{at}");
-            let row = |row: &glusterd_core::model::Progress| (row.task, row.node, row.counts.files);
+            let row = |row: &glusterd_core::model::Progress| (row.task, row.node);
             let rows: Vec<_> = view.progress.values().map(row).collect();
-            assert_eq!(rows, [(task.id, view.me, 7)], "{at}");
+            assert_eq!(rows, [(task.id, view.me)], "{at}");
+            // Each process moves seven; what was heard of one before the death counts as well.
+            let files = view.progress.values().map(|row| row.counts.files).sum::<u64>();
+            assert!([7, 14].contains(&files), "{at}: {files}");
 
             life.run(REMOVE_COMMIT).await.unwrap_or_else(|no| panic!("{at}: {no:?}"));
             life.settle().await;

@@ -149,6 +149,11 @@ impl Field {
         self.wires.cut_off(node);
     }
 
+    /// The same for the machine of the coordination service.
+    pub fn cut_off_service(&self) {
+        self.wires.cut_off(CENTER);
+    }
+
     pub fn heal(&self) {
         self.wires.heal();
     }

@@ -88,6 +88,9 @@ impl Matrix {
         let begun = Instant::now();
         let fault = |what: String| format!("{place}\n{what}");
         let said = struck(&self.field, &strike, &asked).map_err(fault)?;
+        for line in op.afterwards(&before) {
+            self.insist(&line).map_err(|why| fault(format!("{said:?}\n{why}")))?;
+        }
         let after = self.settled(&before, op).map_err(|why| fault(format!("{said:?}\n{why}")))?;
         let done = (op.done)(&before, &after, &asked);
         if !done && after != before {
@@ -99,11 +102,23 @@ impl Matrix {
         if done && op.name == "delete" {
             self.life += 1;
         }
-        if let Some(line) = op.afterwards(&after, &asked) {
-            self.field.must(1, &line);
-        }
         let took = begun.elapsed().as_secs_f32();
         Ok((format!("{place}: exit {}, done {done}, {took:.1} s", said.exit), done))
+    }
+
+    /// Asks again until it is done: the pool may still be finding together.
+    fn insist(&self, line: &str) -> Result<(), String> {
+        let end = Instant::now() + super::field::SETTLE;
+        loop {
+            let done = self.field.gluster(1, line);
+            if done.exit == 0 {
+                return Ok(());
+            }
+            if Instant::now() > end {
+                return Err(format!("{line}: {done:?}"));
+            }
+            std::thread::sleep(Duration::from_millis(300));
+        }
     }
 
     /// The pool of one mind again, the volume that is written to whole again.
@@ -136,9 +151,8 @@ impl Matrix {
     /// Three or four of them: with the guest if it has become one.
     fn members_agree(&self, before: &Seen, op: &Operation) -> Result<(), String> {
         let field = &self.field;
-        let with_guest = |seen: &Seen| seen.members > MEMBERS.len();
         let mut members = MEMBERS.to_vec();
-        let after = Seen::at(field, 3).map_or(with_guest(before), |seen| with_guest(&seen));
+        let after = self.with_guest().unwrap_or_else(|| with_guest(before));
         if !op.moves_guest && after != with_guest(before) {
             return Err("the guest came or went".to_owned());
         }
@@ -147,6 +161,24 @@ impl Matrix {
         }
         field.agree(&members)
     }
+
+    /// Whether the guest is a member, once all say the same: one that was silent hears of it late.
+    fn with_guest(&self) -> Option<bool> {
+        let end = Instant::now() + super::field::SETTLE;
+        while Instant::now() < end {
+            let said =
+                MEMBERS.map(|node| Seen::at(&self.field, node).ok().as_ref().map(with_guest));
+            if said[0].is_some() && said.iter().all(|other| *other == said[0]) {
+                return said[0];
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        None
+    }
+}
+
+fn with_guest(seen: &Seen) -> bool {
+    seen.members > MEMBERS.len()
 }
 
 fn keep_logs(field: &Field, backend: Backend, seed: u64, point: u64) -> PathBuf {

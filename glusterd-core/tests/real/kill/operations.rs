@@ -12,8 +12,8 @@ pub struct Operation {
     /// A script on the first node that succeeds before the strike may begin; empty: none.
     until: fn(&Seen) -> String,
     pub done: fn(&Seen, &Seen, &Asked) -> bool,
-    /// Without a strike, arguments of `gluster`; empty: nothing.
-    then: fn(&Seen, &Asked) -> String,
+    /// After the strike until it succeeds, arguments of `gluster`, a line each; empty: nothing.
+    then: fn(&Seen) -> String,
     /// Whether a node joins or leaves the pool by it.
     pub moves_guest: bool,
 }
@@ -40,7 +40,7 @@ const ROW: Operation = Operation {
     first: |_| String::new(),
     until: |_| String::new(),
     done: |_, _, _| false,
-    then: |_, _| String::new(),
+    then: |_| String::new(),
     moves_guest: false,
 };
 
@@ -55,9 +55,14 @@ impl Operation {
         }
     }
 
-    pub fn afterwards(&self, seen: &Seen, asked: &Asked) -> Option<String> {
-        Some((self.then)(seen, asked)).filter(|line| !line.is_empty())
+    pub fn afterwards(&self, before: &Seen) -> Vec<String> {
+        (self.then)(before).lines().map(str::to_owned).collect()
     }
+}
+
+/// A brick that is being reset is down; or runs still, or again, because nothing came of it.
+fn brought_back(brick: &str) -> String {
+    format!("volume reset-brick v {brick} start\nvolume reset-brick v {brick} {brick} commit force")
 }
 
 fn on_three_nodes(name: &str) -> String {
@@ -260,7 +265,7 @@ pub const OPERATIONS: &[Operation] = &[
         until: |_| rebalanced(),
         line: |seen, _| format!("volume reset-brick v {} start", last(seen)),
         done: unseen,
-        then: |seen, _| format!("volume reset-brick v {0} {0} commit force", last(seen)),
+        then: |seen| brought_back(last(seen)),
         ..ROW
     },
     Operation {
@@ -270,7 +275,7 @@ pub const OPERATIONS: &[Operation] = &[
         first: |seen| format!("volume reset-brick v {} start", last(seen)),
         line: |seen, _| format!("volume reset-brick v {0} {0} commit force", last(seen)),
         done: unseen,
-        then: |seen, _| format!("volume reset-brick v {0} {0} commit force", last(seen)),
+        then: |seen| brought_back(last(seen)),
         ..ROW
     },
     Operation {

@@ -11,24 +11,25 @@
 //! | 3 | monitoring makes commands fail | `turns`, `PAIN_03_ROUNDS=100` |
 //! | 4 | one silent node blocks everyone | `silence`, on every coordination service |
 //! | 5 | a cut-off minority changes the configuration | `silence` |
+//! | 6 | operations half done by a crash | `halves`, `PAIN_06_POINTS=200` |
 //! | 7 | "already part of a volume" after a failed create | `halves` |
 //! | 8 | power cuts | `power`, `PAIN_08_CUTS=50` |
 //! | 10 | slow with many volumes | `size`, `PAIN_10_VOLUMES=2000` |
 //! | 11 | memory grows with polling | `size`, `PAIN_11_SECONDS=1200` |
 //! | 12 | a node's name and address cannot change | `names` |
 //! | 13 | a dead server is replaced by hand | `truth` |
+//! | 15 | server quorum stops bricks for good | `quorum`, `PAIN_15_CUTS=100` |
+//! | 17 | rebalance loses its state | `motion`, `PAIN_17_RESTARTS=50` |
 //! | 18 | one volfile server | `volfiles` |
 //! | 21 | anybody may speak on port 24007 | `strangers` |
 //!
-//! Row 15 is open: a node that is cut off keeps the bricks of volumes with server quorum running.
-//! Row 6 is open on several nodes: what a killed master had only begun may become true after the look; one
-//! node has `crash`, several the kill matrix.
-//! Row 17 is open: after a daemon's restart the files a rebalance has moved may count fewer for a while.
 //! The row of more than a hundred nodes (25) is a simulation in one process, with the house in a box.
 
 mod halves;
+mod motion;
 mod names;
 mod power;
+mod quorum;
 mod silence;
 mod size;
 mod strangers;

@@ -45,4 +45,16 @@ fn pain_21_a_stranger_changes_nothing() {
     let noise = "exec 3<> /dev/tcp/node1/24009 && head -c 65536 /dev/urandom >&3; sleep 0.2; echo";
     field.client.sh(noise);
     field.must(2, "volume set v user.mark calm");
+    // A node that is told so does not let anybody read either; mounts and its own users go on.
+    field.configure(2, "[network]\\nremote_commands = false\\n");
+    field.kill(2);
+    field.start(2);
+    field.agree(&[1, 2]).unwrap();
+    for line in ["volume list", "volume info", "volume status", "peer status", "pool list"] {
+        let done = field.client.sh(&format!("gluster --mode=script --remote-host=node2 {line}"));
+        assert!(done.exit != 0 && !done.out.contains('v'), "{line}: {done:?}");
+    }
+    assert!(field.must(2, "volume status v").contains("node1:/srv/b/v"));
+    let mounted = field.client.sh("mount -t glusterfs node2:/v /mnt/m && echo 1 > /mnt/m/one");
+    assert_eq!(mounted.exit, 0, "{mounted:?}");
 }

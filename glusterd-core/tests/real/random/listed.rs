@@ -14,7 +14,10 @@ pub struct Row {
     pub command: String,
     /// `done` and `refused`: on both sides; `refused by us` and `refused by stock`: there alone.
     pub ended: String,
-    /// Pattern of what differs: `words`, `info`, or a file's path below the working directory.
+    /// Pattern of stock's own words, after `ended` and a colon; any where there is none.
+    pub said: String,
+    /// Pattern of what differs: `words`, `info`, a file's path below the working directory, `left`
+    /// and such a path; `nothing yet` where what differs shows later only.
     pub shown: String,
 }
 
@@ -48,10 +51,12 @@ impl Listed {
             match cells.as_slice() {
                 [_, file, "not there", _] => stale.push((*file).to_owned()),
                 [command, ended, shown, _, _] => {
-                    assert!(ENDS.iter().any(|(name, _)| name == ended), "{ended}");
+                    let (ended, said) = ended.split_once(": `").unwrap_or((ended, "*"));
+                    assert!(ENDS.iter().any(|(name, _)| *name == ended), "{ended}");
                     rows.push(Row {
                         command: (*command).to_owned(),
-                        ended: (*ended).to_owned(),
+                        ended: ended.to_owned(),
+                        said: said.to_owned(),
                         shown: (*shown).to_owned(),
                     });
                 }
@@ -66,11 +71,20 @@ impl Listed {
         self.stale.iter().any(|pattern| fits(pattern, name))
     }
 
-    /// The row that explains this difference; `refused` by stock and by us.
-    pub fn row(&self, command: &str, refused: (bool, bool), shown: &str) -> Option<usize> {
+    /// The row that explains this difference; `refused` by stock and by us, `said` by stock.
+    pub fn row(
+        &self,
+        command: &str,
+        refused: (bool, bool),
+        said: &str,
+        shown: &str,
+    ) -> Option<usize> {
         let (ended, _) = ENDS.iter().find(|(_, sides)| *sides == refused).expect("all four");
         self.rows.iter().position(|row| {
-            row.ended == *ended && fits(&row.command, command) && fits(&row.shown, shown)
+            row.ended == *ended
+                && fits(&row.command, command)
+                && fits(&row.said, said)
+                && fits(&row.shown, shown)
         })
     }
 }
@@ -88,14 +102,17 @@ fn the_list_is_read() {
     let listed = Listed::parse(
         "| command | ended | shown | what | why |\n|---|---|---|---|---|\n\
          | `volume set * a.b *` | done | `vols/*.vol` | bytes | because |\n\
+         | `volume stop *` | refused by stock: `*no way*` | `*` | ours stops | because |\n\
          | `svc-quota` | `quotad.vol` | not there | gone |\n",
     );
-    let has = |command, refused, shown| listed.row(command, refused, shown).is_some();
+    let has = |command, refused, shown| listed.row(command, refused, "1 no way", shown).is_some();
     assert!(has("volume set v a.b 1", (false, false), "vols/v/v.vol"));
     assert!(!has("volume set v a.b 1", (true, true), "vols/v/v.vol"));
     assert!(!has("volume set v a.b 1", (false, true), "vols/v/v.vol"));
     assert!(!has("volume set v a.c 1", (false, false), "vols/v/v.vol"));
     assert!(!has("volume set v a.b 1", (false, false), "info"));
+    assert!(has("volume stop v", (true, false), "info"));
+    assert!(listed.row("volume stop v", (true, false), "1 busy", "info").is_none());
     assert!(listed.is_stale("quotad/quotad.vol") && !listed.is_stale("vols/v/info"));
     let real = Listed::read();
     assert!(real.is_stale("bitd/bitd-server.vol"));

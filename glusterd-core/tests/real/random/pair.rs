@@ -58,16 +58,16 @@ fn compare(
         if version.is_some() {
             found.iter_mut().for_each(|(shown, _)| name_bystander(line, shown));
         }
+        let ended = (theirs.is_refusal(), mine.is_refusal());
         let excused: Vec<Option<usize>> = found
             .iter()
             .map(|(shown, _)| {
-                let ended = (theirs.is_refusal(), mine.is_refusal());
-                let row = listed.row(line, ended, shown)?;
+                let row = listed.row(line, ended, &theirs.said, shown)?;
                 // After a refusal ours has to be as before it.
                 let touched = mine.is_refusal()
-                    && before
-                        .as_ref()
-                        .is_some_and(|old| old.files.get(shown) != mine.files.get(shown));
+                    && before.as_ref().is_some_and(|old| {
+                        old.files.get(path(shown)) != mine.files.get(path(shown))
+                    });
                 (!touched).then_some(row)
             })
             .collect();
@@ -75,9 +75,16 @@ fn compare(
             let how: Vec<String> = found.into_iter().map(|(_, how)| how).collect();
             return Ended::Differs { after, how: how.join("\n") };
         }
+        let unseen = listed.row(line, ended, &theirs.said, UNSEEN);
+        // A row for anything that differs says nothing of what does not.
+        let unseen = unseen.filter(|row| listed.rows[*row].shown == UNSEEN);
         let mut rows = tally.rows.lock().unwrap();
-        excused.iter().flatten().for_each(|row| *rows.entry(*row).or_default() += 1);
-        if found.iter().any(|(shown, _)| shown != WORDS) {
+        excused
+            .iter()
+            .chain([&unseen])
+            .flatten()
+            .for_each(|row| *rows.entry(*row).or_default() += 1);
+        if unseen.is_some() || found.iter().any(|(shown, _)| shown != WORDS) {
             return Ended::Same { steps: after };
         }
         before = Some(mine);
@@ -86,18 +93,30 @@ fn compare(
 }
 
 const WORDS: &str = "words";
+/// What differs shows after later commands only.
+const UNSEEN: &str = "nothing yet";
+
+/// Before the path of a file that only stock has.
+const LEFT: &str = "left ";
+const BYSTANDER: &str = "bystander ";
+
+/// The file that is shown, whatever is said of it.
+fn path(shown: &str) -> &str {
+    let bare = shown.strip_prefix(BYSTANDER).unwrap_or(shown);
+    bare.strip_prefix(LEFT).unwrap_or(bare)
+}
 
 /// In a pool that began with an older op-version, a file of a volume that the command does not name
 /// is `bystander PATH` to the list.
 fn name_bystander(line: &str, shown: &mut String) {
-    if let Some(volume) = shown.strip_prefix("vols/").and_then(|path| path.split('/').next())
+    if let Some(volume) = path(shown).strip_prefix("vols/").and_then(|path| path.split('/').next())
         && !line.split(' ').any(|word| word == volume)
     {
-        *shown = format!("bystander {shown}");
+        *shown = format!("{BYSTANDER}{shown}");
     }
 }
 
-/// Where the two differ (`words`, `info` or a path), each with how.
+/// Where the two differ (`words`, `info`, a path, `left PATH`), each with how.
 fn differences(listed: &Listed, stock: &Shown, ours: &Shown) -> Vec<(String, String)> {
     let mut found = Vec::new();
     found.extend(lines_differ(WORDS, &stock.said, &ours.said));
@@ -106,7 +125,7 @@ fn differences(listed: &Listed, stock: &Shown, ours: &Shown) -> Vec<(String, Str
         match ours.files.get(path) {
             Some(mine) => found.extend(lines_differ(path, theirs, mine)),
             None if listed.is_stale(path) => {}
-            None => found.push((path.clone(), format!("  {path}: only stock has it"))),
+            None => found.push((format!("{LEFT}{path}"), format!("  {path}: only stock has it"))),
         }
     }
     let more = ours.files.keys().filter(|path| !stock.files.contains_key(*path));
