@@ -11,8 +11,8 @@ use crate::model::{
     Progress, Status, Task, TaskKind, Transport, Volume, VolumeId, VolumeName,
 };
 use crate::ops::{
-    Answer, Answered, Commit, Cx, HostFacts, Located, Moving, Operation, Outcome, Question, Site,
-    Step,
+    Answer, Answered, Ask, Commit, Cx, HostFacts, Located, Moving, Operation, Outcome, Question,
+    Site, Step,
 };
 use crate::rpc::Dict;
 use crate::store::{Edit, View};
@@ -300,6 +300,32 @@ fn rebalances_that_may_not_start() {
     let text = "A remove-brick task on volume v is not yet committed. Either commit or stop the \
                 remove-brick task.";
     assert_eq!(got, Some((text.into(), STAGED)));
+}
+
+/// Files that move to bricks which a client does not know are lost from its sight.
+#[test]
+fn a_rebalance_starts_when_clients_have_a_daemon() {
+    let plain = pool(Layout::DISTRIBUTE, 2, |_| ());
+    let waited = Answered { node: node(1), question: Question::AwaitClients, answer: Answer::Done };
+    for action in ["1", "4", "5"] {
+        let op = defrag(action);
+        let mut answers = Vec::new();
+        if action != "5" {
+            let Ok(Step::Ask(asks)) = plan(&op, &plain, &answers) else { panic!("{action}") };
+            answers.extend(asks.into_iter().map(|Ask { node, question }| Answered {
+                node,
+                question,
+                answer: Answer::Silent("gone".into()),
+            }));
+        }
+        let Ok(Step::Ask(asks)) = plan(&op, &plain, &answers) else { panic!("{action}") };
+        assert_eq!(
+            asks.iter().map(|ask| &ask.question).collect::<Vec<_>>(),
+            [&Question::AwaitClients]
+        );
+        answers.push(waited.clone());
+        assert!(matches!(plan(&op, &plain, &answers), Ok(Step::Commit(_))), "{action}");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::args::{self, Args};
 use super::motion::{client_asks, commit_hash, refuse_old_clients};
 use super::status::shown_host;
 use crate::model::{BrickSpec, DefragStatus, NodeId, Refusal, Task, TaskKind, Volume};
-use crate::ops::{Answer, Ask, Commit, Cx, Moving, Operation, Outcome, Question, Step};
+use crate::ops::{Answer, Answered, Ask, Commit, Cx, Moving, Operation, Outcome, Question, Step};
 use crate::rpc::Dict;
 use crate::store::{Edit, View};
 
@@ -156,7 +156,7 @@ fn is_leaving(volume: &Volume, text: &str) -> bool {
     known.is_some_and(|index| volume.bricks[index].decommissioned)
 }
 
-fn rows(answers: &[crate::ops::Answered]) -> impl Iterator<Item = (NodeId, Moving)> {
+fn rows(answers: &[Answered]) -> impl Iterator<Item = (NodeId, Moving)> {
     answers.iter().filter_map(|answered| match answered.answer {
         Answer::Moving(row) => Some((answered.node, row)),
         _ => None,
@@ -174,7 +174,11 @@ impl Operation for Defrag {
             Action::Start | Action::FixLayout | Action::StartForce => {
                 refuse_old_clients(cx, volume, "rebalance")?;
                 self.check_start(volume)?;
-                Ok(Step::Commit(self.start(cx, volume)))
+                let waited = |a: &Answered| a.question == Question::AwaitClients;
+                Ok(match cx.answers.iter().any(waited) {
+                    true => Step::Commit(self.start(cx, volume)),
+                    false => Step::Ask(vec![Ask::new(cx.view.me, Question::AwaitClients)]),
+                })
             }
             Action::Stop | Action::Status if cx.answers.is_empty() => {
                 let stop = self.action == Action::Stop;

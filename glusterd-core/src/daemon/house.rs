@@ -108,6 +108,7 @@ impl House {
             post_hooks: HookQueue::start(host.clone()),
             clients: Arc::new(Connected(connections.clone())),
             marks: marks.clone(),
+            partings: Arc::default(),
             bind_address: settings.bind_address.clone(),
             own_store,
             tls,
@@ -168,6 +169,7 @@ impl House {
             tokio::spawn(membership::keep_masters(self.store.clone(), own.clone()));
             tokio::spawn(membership::tell_outages(self.store.clone(), own.clone()));
         }
+        tokio::spawn(self.local.partings.clone().watch(self.store.subscribe()));
         tokio::spawn(self.post.clone().run(self.local.clone()));
         let announced = self.announced.clone();
         tokio::spawn(membership::count_heads(self.store.clone(), host.clone(), announced));

@@ -6,6 +6,7 @@
 use super::converge::Converger;
 use super::engine::NodeFailed;
 use super::marks::Marks;
+use super::partings::Partings;
 use super::processes::Processes;
 use super::question::{Answer, CheckedBrick, HostFacts, Located, Question, RemoteHooks};
 use crate::host::{
@@ -39,6 +40,7 @@ pub struct LocalNode {
     pub post_hooks: HookQueue,
     pub clients: Arc<dyn Clients>,
     pub marks: Arc<Marks>,
+    pub partings: Arc<Partings>,
     /// With a bind address only that one is this node, as for several daemons on one machine.
     pub bind_address: Option<String>,
     /// The built-in store, if that is the coordination service.
@@ -137,6 +139,10 @@ impl LocalNode {
             Question::AwaitPeer { node } => self.await_peer(NodeId(*node), until).await,
             Question::AwaitGone { node, may_go } => {
                 self.await_gone(NodeId(*node), *may_go, until).await
+            }
+            Question::AwaitClients => {
+                self.partings.clients_have_settled().await;
+                Answer::Done
             }
             Question::Settle { revision, volumes, hooks } => {
                 self.settle_for(*revision, volumes, hooks.as_ref(), until).await

@@ -19,6 +19,9 @@ pub enum Question {
     AwaitPeer { node: Uuid },
     /// Wait for a former member to leave the store, or take it out. Answer: `Done`, in any case.
     AwaitGone { node: Uuid, may_go: bool },
+    /// Wait until clients of a daemon that has just gone have had time to find another one.
+    /// Answer: `Done`.
+    AwaitClients,
     /// Act on that revision for these volumes, with the hooks before and after.
     /// Answer: `Done`, or `Refused` with what failed.
     Settle { revision: u64, volumes: Vec<String>, hooks: Option<RemoteHooks> },
@@ -219,7 +222,7 @@ impl Question {
     /// Whether another node may ask it. What writes where it is told, or makes this node another
     /// one, is for its own administrator.
     pub fn may_travel(&self) -> bool {
-        use Question::{AwaitGone, AwaitPeer, ChangeIdentity, FindPeer, WriteState};
+        use Question::{AwaitClients, AwaitGone, AwaitPeer, ChangeIdentity, FindPeer, WriteState};
         !matches!(
             self,
             WriteState { .. }
@@ -227,6 +230,7 @@ impl Question {
                 | FindPeer { .. }
                 | AwaitPeer { .. }
                 | AwaitGone { .. }
+                | AwaitClients
         )
     }
 
@@ -249,6 +253,7 @@ impl Question {
             FindPeer { .. }
             | AwaitPeer { .. }
             | AwaitGone { .. }
+            | AwaitClients
             | Settle { .. }
             | TellClients { .. }
             | Locate { .. }

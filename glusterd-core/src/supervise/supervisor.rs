@@ -196,7 +196,7 @@ impl Supervisor {
         });
         let failures: Vec<Vec<Failure>> = futures_util::future::join_all(each).await;
         let mut failures = failures.concat();
-        failures.extend(self.core.serve(view).await);
+        failures.extend(self.core.serve(view).await.iter().cloned());
         ConvergeReport { failures }
     }
 
