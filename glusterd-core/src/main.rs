@@ -36,7 +36,7 @@ fn main() -> ExitCode {
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Nor for the other masters of the built-in store: those that are there answer at once, and when a
 /// whole pool comes up one node after the other, the first ones have nobody to wait for.
-const PATIENCE_OWN: Duration = Duration::from_millis(300);
+const PATIENCE_OWN: Duration = Duration::from_millis(250);
 
 fn open(
     settings: Settings,

@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 /// A small local store answers in milliseconds; a distant one may take longer than a start should.
 const FIRST_VIEW: Duration = Duration::from_secs(10);
 /// Out of reach for so long, the coordination service is not waited for any more.
-const AWAY: Duration = Duration::from_millis(200);
+const AWAY: Duration = Duration::from_millis(50);
 /// Between attempts to take over what is on disk.
 const RETRY: Duration = Duration::from_secs(1);
 /// Records taken over in one change, well below the limits of every coordinator.
