@@ -183,5 +183,5 @@ pub const SCRIPT: &[&str] = &[
     "volume create d1 node1:/srv/b/d1",
     "volume list --xml",
     "@sh ls /var/lib/glusterd/vols",
-    "@sh grep -v /srv/b/in/side /var/log/glusterfs/cmd_history.log | grep -ve 'volume delete bad' -e 'volume status all' | cut -d] -f2- | uniq",
+    "@sh grep -v /srv/b/in/side /var/log/glusterfs/cmd_history.log | grep -ve 'volume delete bad' -e 'volume status all' -e 'Transport endpoint is not connected' | cut -d] -f2- | uniq",
 ];

@@ -1,10 +1,10 @@
 //! The same commands on stock's daemon and ours: texts, `--xml`, exit statuses and files.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::commands::SCRIPT;
 use super::normal::Normaliser;
-use super::sandbox::{Kind, Sandbox};
+use super::sandbox::{Done, Kind, Sandbox};
 
 /// Lines of `SCRIPT` where we differ on purpose, with the reason. A row that is not needed fails the test.
 const ON_PURPOSE: &[(&str, &str)] = &[(
@@ -33,11 +33,27 @@ fn outcome(sandbox: &Sandbox, names: &mut Normaliser, line: &str) -> Option<Stri
         ("@files", volume) => sandbox.sh(&format!(
             "cd /var/lib/glusterd/vols/{volume} && ls | sort && for f in info bricks/*; do echo == $f; cat $f; done"
         )),
-        _ => sandbox.gluster(line),
+        _ => patiently(sandbox, line),
     };
     let (out, err) = (names.apply(&done.out), names.apply(&done.err));
     let out = if line.starts_with("volume info") { sorted_options(&out) } else { out };
     Some(format!("exit {}\n{out}\n{err}", done.exit))
+}
+
+/// Stock begins to work on a mount of its own before that has found its bricks; on a busy machine the
+/// command then fails, and says so. `SCRIPT` leaves such lines out of the history.
+fn patiently(sandbox: &Sandbox, line: &str) -> Done {
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        let done = sandbox.gluster(line);
+        let unconnected = [&done.out, &done.err]
+            .iter()
+            .any(|text| text.contains("Transport endpoint is not connected"));
+        if !unconnected || Instant::now() > end {
+            return done;
+        }
+        std::thread::sleep(Duration::from_millis(300));
+    }
 }
 
 /// `Options Reconfigured:` come in the order of a hash table, which stock turns round at a restart.
