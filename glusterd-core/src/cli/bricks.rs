@@ -1,11 +1,11 @@
 //! New bricks for a volume: whose they are, where they lie, whether they are fit.
 //!
-//! Shared by every command that brings bricks: three rounds of questions, each a pure step.
+//! Shared by every command that brings bricks: two rounds of questions, each a pure step.
 //! Facts: glusterd-volume-ops.c:864-1100, glusterd-utils.c:1405-1625, :8113, :14667 (v10.3).
 
 use crate::host::overlaps;
 use crate::model::{BrickRef, BrickSpec, NodeId, PeerState, Refusal};
-use crate::ops::{Answer, Ask, CheckedBrick, Cx, HostFacts, Question};
+use crate::ops::{Answer, Ask, CheckedBrick, Cx, HostFacts, Question, is_taken};
 use crate::store::View;
 use std::collections::BTreeMap;
 
@@ -67,12 +67,14 @@ pub fn place_bricks(cx: &Cx<'_>, wanted: Wanted<'_>) -> Result<BrickPlan, Refusa
         check_lengths(wanted.volume, brick)?;
         nodes.push(node_of(cx.view, &facts, brick)?);
     }
-    let Some(places) = real_paths(cx, wanted.bricks, &nodes)? else {
-        return Ok(BrickPlan::Ask(locate_paths(wanted.bricks, &nodes)));
+    let Some(found) = findings(cx, &nodes) else {
+        return Ok(BrickPlan::Ask(check_paths(&wanted, &nodes, |_| true, false)));
     };
-    check_overlap(cx.view, &wanted, &nodes, &places)?;
-    let Some(checked) = checked_bricks(cx, wanted.bricks, &nodes)? else {
-        return Ok(BrickPlan::Ask(check_paths(&wanted, &nodes)));
+    check_overlap(cx.view, &wanted, &nodes, &places(wanted.bricks, &nodes, &found))?;
+    let Some(checked) = checked_bricks(cx, wanted.bricks, &nodes, &found)? else {
+        // In the way of something that has gone meanwhile.
+        let again = |node| matches!(found[&node], Answer::Located(_));
+        return Ok(BrickPlan::Ask(check_paths(&wanted, &nodes, again, true)));
     };
     let placed = wanted.bricks.iter().zip(&nodes).zip(checked);
     Ok(BrickPlan::Ready(
@@ -208,38 +210,31 @@ fn by_node<'a>(
     groups
 }
 
-fn locate_paths(bricks: &[BrickSpec], nodes: &[NodeId]) -> Vec<Ask> {
-    by_node(bricks, nodes)
-        .into_iter()
-        .map(|(node, group)| {
-            let paths = group.iter().map(|(_, brick)| brick.path.clone()).collect();
-            Ask::new(node, Question::Locate { hosts: vec![], paths })
-        })
-        .collect()
+/// What each node said last of its bricks; `None` before all of them were asked.
+fn findings<'a>(cx: &Cx<'a>, nodes: &[NodeId]) -> Option<BTreeMap<NodeId, &'a Answer>> {
+    let found = cx.answers.iter().filter(|a| matches!(a.question, Question::CheckBricks { .. }));
+    let found: BTreeMap<NodeId, &Answer> = found.map(|a| (a.node, &a.answer)).collect();
+    nodes.iter().all(|node| found.contains_key(node)).then_some(found)
 }
 
-/// Canonical path of each brick; `None` before all nodes were asked.
-fn real_paths(
-    cx: &Cx<'_>,
+/// Canonical path of each brick, where its node has told one.
+fn places(
     bricks: &[BrickSpec],
     nodes: &[NodeId],
-) -> Result<Option<Vec<String>>, Refusal> {
-    let mut places = vec![String::new(); bricks.len()];
+    found: &BTreeMap<NodeId, &Answer>,
+) -> Vec<Option<String>> {
+    let mut places = vec![None; bricks.len()];
     for (node, group) in by_node(bricks, nodes) {
-        let about = |question: &Question| matches!(question, Question::Locate { paths, .. } if !paths.is_empty());
-        let answered = cx.answers.iter().find(|a| a.node == node && about(&a.question));
-        match answered.map(|a| &a.answer) {
-            None => return Ok(None),
-            Some(Answer::Located(located)) => {
-                for ((i, _), path) in group.iter().zip(&located.paths) {
-                    places[*i] = path.clone();
-                }
-            }
-            // Asked once: a node that has gone would be silent again.
-            Some(answer) => return Err(staging_failed(cx.view, node, answer)),
+        let told: Vec<&String> = match found[&node] {
+            Answer::Located(located) => located.paths.iter().collect(),
+            Answer::Bricks(bricks) => bricks.iter().map(|brick| &brick.real_path).collect(),
+            _ => vec![],
+        };
+        for ((i, _), place) in group.iter().zip(told) {
+            places[*i] = Some(place.clone());
         }
     }
-    Ok(Some(places))
+    places
 }
 
 /// No brick may contain, equal or lie inside another one of its node.
@@ -247,16 +242,14 @@ fn check_overlap(
     view: &View,
     wanted: &Wanted<'_>,
     nodes: &[NodeId],
-    places: &[String],
+    places: &[Option<String>],
 ) -> Result<(), Refusal> {
     for (i, brick) in wanted.bricks.iter().enumerate() {
-        let taken = view.volumes.values().flat_map(|v| &v.bricks).any(|b| {
-            b.node == nodes[i]
-                && wanted.instead_of != Some(&b.reference())
-                && overlaps(if b.real_path.is_empty() { &b.path } else { &b.real_path }, &places[i])
-        });
-        let doubled = (0..i).any(|j| nodes[j] == nodes[i] && overlaps(&places[j], &places[i]));
-        if taken || doubled {
+        let Some(place) = &places[i] else { continue };
+        let meets = |j: usize| {
+            nodes[j] == nodes[i] && places[j].as_ref().is_some_and(|other| overlaps(other, place))
+        };
+        if is_taken(view, nodes[i], place, wanted.instead_of) || (0..i).any(meets) {
             return Err(Refusal::staged(format!(
                 "Brick: {brick} not available. Brick may be containing or be contained by an \
                  existing brick."
@@ -266,44 +259,47 @@ fn check_overlap(
     Ok(())
 }
 
-fn check_paths(wanted: &Wanted<'_>, nodes: &[NodeId]) -> Vec<Ask> {
-    by_node(wanted.bricks, nodes)
-        .into_iter()
-        .map(|(node, group)| {
-            let bricks = group.iter().map(|(_, b)| (b.host.clone(), b.path.clone())).collect();
-            Ask::new(
-                node,
-                Question::CheckBricks {
-                    volume: wanted.volume.to_owned(),
-                    bricks,
-                    force: wanted.force,
-                    any_device: wanted.any_device,
-                },
-            )
-        })
-        .collect()
+fn check_paths(
+    wanted: &Wanted<'_>,
+    nodes: &[NodeId],
+    asked: impl Fn(NodeId) -> bool,
+    compared: bool,
+) -> Vec<Ask> {
+    let instead_of = |node| wanted.instead_of.filter(|brick| brick.node == node);
+    let groups = by_node(wanted.bricks, nodes).into_iter().filter(|(node, _)| asked(*node));
+    let ask = |(node, group): (NodeId, Vec<(usize, &BrickSpec)>)| {
+        let question = Question::CheckBricks {
+            volume: wanted.volume.to_owned(),
+            bricks: group.iter().map(|(_, b)| (b.host.clone(), b.path.clone())).collect(),
+            force: wanted.force,
+            any_device: wanted.any_device,
+            instead_of: instead_of(node).map(|brick| brick.path.clone()),
+            compared,
+        };
+        Ask::new(node, question)
+    };
+    groups.map(ask).collect()
 }
 
-/// The nodes' findings; a refusal of this node stands as it is, another node's names the node.
+/// The nodes' findings, `None` where one has still to look; a refusal of this node stands as it is,
+/// another node's names the node.
 fn checked_bricks(
     cx: &Cx<'_>,
     bricks: &[BrickSpec],
     nodes: &[NodeId],
+    found: &BTreeMap<NodeId, &Answer>,
 ) -> Result<Option<Vec<CheckedBrick>>, Refusal> {
     let mut checked: Vec<Option<CheckedBrick>> = vec![None; bricks.len()];
     for (node, group) in by_node(bricks, nodes) {
-        let answer = cx
-            .answers
-            .iter()
-            .find(|a| a.node == node && matches!(a.question, Question::CheckBricks { .. }));
-        match answer.map(|a| &a.answer) {
-            None => return Ok(None),
-            Some(Answer::Bricks(found)) => {
-                for ((i, _), found) in group.iter().zip(found) {
-                    checked[*i] = Some(found.clone());
+        match found[&node] {
+            Answer::Bricks(fit) => {
+                for ((i, _), fit) in group.iter().zip(fit) {
+                    checked[*i] = Some(fit.clone());
                 }
             }
-            Some(answer) => return Err(staging_failed(cx.view, node, answer)),
+            Answer::Located(_) => {}
+            // Asked once: a node that has gone would be silent again.
+            answer => return Err(staging_failed(cx.view, node, answer)),
         }
     }
     Ok(checked.into_iter().collect())
@@ -338,9 +334,11 @@ mod tests {
         let mut view = View::alone(me);
         let peer = Peer { id: gone, hostnames: vec!["h2".into()], state: PeerState::Befriended };
         view.peers.insert(gone, peer);
-        let question = Question::Locate { hosts: vec![], paths: vec!["/b".into()] };
+        let bricks = [BrickSpec { host: "h2".into(), path: "/b".into() }];
+        let wanted = Wanted::new("v", &bricks, false);
+        let [asked] = &check_paths(&wanted, &[gone], |_| true, false)[..] else { panic!() };
         let answer = Answer::Silent("Node h2 is not connected any more".into());
-        let answers = [Answered { node: gone, question, answer }];
+        let answers = [Answered { node: gone, question: asked.question.clone(), answer }];
         let site = Site {
             workdir: "/w".into(),
             rundir: "/r".into(),
@@ -352,8 +350,8 @@ mod tests {
         };
         let fresh = [Uuid::nil(); 4];
         let cx = Cx { view: &view, site: &site, answers: &answers, fresh: &fresh };
-        let bricks = [BrickSpec { host: "h2".into(), path: "/b".into() }];
-        let no = real_paths(&cx, &bricks, &[gone]).unwrap_err();
+        let found = findings(&cx, &[gone]).unwrap();
+        let no = checked_bricks(&cx, &bricks, &[gone], &found).unwrap_err();
         assert_eq!(no.text, "Staging failed on h2. Error: Node h2 is not connected any more");
     }
 

@@ -12,7 +12,7 @@ use crate::ops::{Clients, Converger, Engine, LocalNode, Marks, PoolNodes, Post, 
 use crate::rpc::Xdr;
 use crate::rpc::callback::{CallbackProc, StatedumpReq};
 use crate::serve::Connections;
-use crate::serve::specs::MirrorSpecs;
+use crate::serve::specs::{CatchUp, MirrorSpecs};
 use crate::store::{CommitError, Edit, Pool, Sight, Store, View};
 use crate::supervise::ports::Ports;
 use crate::supervise::{self, Lines, Supervisor};
@@ -130,7 +130,14 @@ impl House {
             let store = store.clone();
             Arc::new(move || store.view())
         };
-        let specs = Arc::new(MirrorSpecs::new(view, host, reports));
+        let catch_up: CatchUp = {
+            let local = local.clone();
+            Arc::new(move || {
+                let local = local.clone();
+                Box::pin(async move { local.catch_up().await })
+            })
+        };
+        let specs = Arc::new(MirrorSpecs::new(view, catch_up, host, reports));
         Ok(House {
             store,
             converger,

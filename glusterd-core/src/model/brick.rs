@@ -63,6 +63,11 @@ impl Brick {
         BrickRef { node: self.node, path: self.path.clone() }
     }
 
+    /// Where it really lies, as far as that is known.
+    pub fn place(&self) -> &str {
+        if self.real_path.is_empty() { &self.path } else { &self.real_path }
+    }
+
     /// `HOST-PATH-`, the stem of the pid file.
     pub fn host_path(&self) -> String {
         format!("{}-{}", self.host, strip_dash_path(&self.path))

@@ -3,6 +3,8 @@
 //! Bounded throughout: rounds of questions, retries after a lost race, and the whole operation by
 //! the CLI's own patience.
 
+use super::concerned::Concerned;
+use super::node::CATCH_UP;
 use super::question::{Answer, Question};
 use super::step::{Answered, Ask, Commit, Cx, Hooks, Operation, Outcome, Site, Step};
 use crate::model::{NodeId, Refusal, VolumeName};
@@ -10,7 +12,6 @@ use crate::rpc::Dict;
 use crate::store::{CommitError, Freshness, Sight, Store, View};
 use async_trait::async_trait;
 use coord_api::{Health, Retry, Revision};
-use futures_util::future::join_all;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Weak};
@@ -32,14 +33,16 @@ const ELECTION: Duration = Duration::from_secs(5);
 /// The nodes of the pool as the engine reaches them.
 #[async_trait]
 pub trait Nodes: Send + Sync + 'static {
-    async fn ask(&self, ask: &Ask, until: Instant) -> Answer;
+    /// Of any number of nodes at the same time; answers in the order of `asks`.
+    async fn ask(&self, asks: &[Ask], until: Instant) -> Vec<Answer>;
 
-    /// Waits until every node that is up has acted on `revision` for these volumes; other nodes
-    /// than this one run the hooks as well.
+    /// Waits until every node that is concerned and up has acted on `revision` for these volumes;
+    /// all other nodes than this one run the hooks as well.
     async fn settle(
         &self,
         revision: Revision,
         volumes: &[VolumeName],
+        concerned: &Concerned,
         hooks: Option<&Hooks>,
         until: Instant,
     ) -> Vec<NodeFailed>;
@@ -150,8 +153,9 @@ impl Engine {
     }
 
     async fn to_the_end(&self, op: &dyn Operation, run: &Run) -> Result<Finished, Refusal> {
+        let mut newest = self.caught_up(run).await;
         loop {
-            let mut sight = self.store.sight();
+            let mut sight = newest.take().unwrap_or_else(|| self.store.sight());
             // Reads may show all there is where nothing can be written any more.
             let away = sight.view.freshness == Freshness::Stale || self.store.away_for().is_some();
             if op.changes() && away {
@@ -191,6 +195,12 @@ impl Engine {
         }
     }
 
+    /// With what commands on other nodes have done. A service that cannot say is not waited for long.
+    async fn caught_up(&self, run: &Run) -> Option<Sight> {
+        let left = run.until.saturating_duration_since(Instant::now());
+        self.store.caught_up(left.min(CATCH_UP)).await
+    }
+
     /// A service that has just gone may be choosing another leader; one that is away longer is not
     /// waited for.
     async fn current_again(&self, run: &Run) -> Option<Sight> {
@@ -216,8 +226,7 @@ impl Engine {
                 Step::Done => return Ok(None),
                 Step::Commit(commit) => return Ok(Some(commit)),
                 Step::Ask(asks) => {
-                    let asked = asks.iter().map(|ask| self.nodes.ask(ask, run.until));
-                    let got = join_all(asked).await;
+                    let got = self.nodes.ask(&asks, run.until).await;
                     answers.extend(asks.into_iter().zip(got).map(|(ask, answer)| Answered {
                         node: ask.node,
                         question: ask.question,
@@ -256,7 +265,8 @@ impl Engine {
         let mut unsettled = self.ask_after(run, &commit.then).await;
         if unsettled.is_empty() || commit.if_unsettled.is_empty() {
             let hooks = commit.hooks.as_ref();
-            let settled = self.nodes.settle(revision, &commit.settle, hooks, run.until);
+            let concerned = Concerned::by(&commit.edits, &before.view);
+            let settled = self.nodes.settle(revision, &commit.settle, &concerned, hooks, run.until);
             unsettled.extend(settled.await);
         }
         let left = run.until.saturating_duration_since(Instant::now());
@@ -272,7 +282,7 @@ impl Engine {
     }
 
     async fn ask_after(&self, run: &Run, asks: &[Ask]) -> Vec<NodeFailed> {
-        let answers = join_all(asks.iter().map(|ask| self.nodes.ask(ask, run.until))).await;
+        let answers = self.nodes.ask(asks, run.until).await;
         let failed = |(ask, answer): (&Ask, Answer)| match answer {
             Answer::Refused { text, .. } | Answer::Silent(text) => Some((ask.node, text)),
             _ => None,
@@ -285,7 +295,8 @@ impl Engine {
     async fn take_back(&self, run: &Run, sight: &Sight, commit: &Commit) {
         match self.store.commit(sight, &commit.if_unsettled).await {
             Ok(revision) => {
-                self.nodes.settle(revision, &commit.settle, None, run.until).await;
+                let concerned = Concerned::by(&commit.if_unsettled, &sight.view);
+                self.nodes.settle(revision, &commit.settle, &concerned, None, run.until).await;
                 self.ask_after(run, &commit.after_take_back).await;
             }
             Err(error) => {

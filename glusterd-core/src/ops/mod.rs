@@ -3,9 +3,11 @@
 //! A command decides (`plan`, pure); the engine acts. There is no undo: before the commit nothing
 //! has happened that matters, after it nodes converge however often they crash.
 
+mod concerned;
 mod converge;
 mod engine;
 mod held;
+mod letter;
 mod marks;
 mod node;
 mod node_locks;
@@ -25,7 +27,7 @@ mod supervised;
 pub use converge::{Announce, Converger, Progress};
 pub use engine::{Engine, NodeFailed, Nodes};
 pub use marks::Marks;
-pub use node::{Clients, LocalNode};
+pub use node::{Clients, LocalNode, is_taken};
 pub use node_motion::moving;
 pub use partings::Partings;
 pub use pool_nodes::PoolNodes;

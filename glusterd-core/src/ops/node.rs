@@ -10,12 +10,12 @@ use super::partings::Partings;
 use super::processes::Processes;
 use super::question::{Answer, CheckedBrick, HostFacts, Located, Question, RemoteHooks};
 use crate::host::{
-    HOOK_EVENTS, HookQueue, HookRun, Host, MarkBrick, Phase, PrepareBrick, StartBrick,
+    HOOK_EVENTS, HookQueue, HookRun, Host, MarkBrick, Phase, PrepareBrick, StartBrick, overlaps,
 };
 use crate::membership::OwnStore;
-use crate::model::{Brick, NodeId, Refusal, Volume, VolumeName, errno};
+use crate::model::{Brick, BrickRef, NodeId, Refusal, Volume, VolumeName, errno};
 use crate::rpc::Dict;
-use crate::store::Store;
+use crate::store::{Store, View};
 use coord_api::Revision;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +49,8 @@ pub struct LocalNode {
     pub tls: Option<gluster_tls::Tls>,
 }
 
+/// One read, which waits for an election at worst.
+pub(super) const CATCH_UP: Duration = Duration::from_secs(2);
 /// An event takes milliseconds, and a busy machine its time.
 const IMAGE_BOUND: Duration = Duration::from_secs(10);
 
@@ -86,6 +88,14 @@ impl LocalNode {
             self.keep_marks(volumes).await;
         }
         failed
+    }
+
+    /// Waits until image and files have taken in what other nodes have finished; not for long.
+    pub async fn catch_up(&self) {
+        let Some(sight) = self.store.caught_up(CATCH_UP).await else { return };
+        let mut progress = self.converger.progress();
+        let written = progress.wait_for(|progress| progress.files >= sight.view.revision);
+        let _either_way_there_is_an_answer = tokio::time::timeout(CATCH_UP, written).await;
     }
 
     /// As part of another node's command.
@@ -147,10 +157,21 @@ impl LocalNode {
             Question::Settle { revision, volumes, hooks } => {
                 self.settle_for(*revision, volumes, hooks.as_ref(), until).await
             }
-            Question::TellClients { volumes } => self.tell_clients(volumes),
-            Question::CheckBricks { volume, bricks, force, any_device } => {
+            Question::TellClients { volumes } => {
+                // The files of what grew may still be on their way to a node without bricks of it.
+                self.catch_up().await;
+                self.tell_clients(volumes)
+            }
+            Question::CheckBricks { volume, bricks, force, any_device, instead_of, compared } => {
                 self.marks.swept().await;
-                self.check_bricks(volume, bricks, *force, *any_device).await
+                let places = match compared {
+                    true => None,
+                    false => self.in_the_way(bricks, instead_of.as_deref()).await,
+                };
+                match places {
+                    Some(paths) => Answer::Located(Located { hosts: vec![], paths }),
+                    None => self.check_bricks(volume, bricks, *force, *any_device).await,
+                }
             }
             Question::MarkBricks { volume_id, bricks, force } => {
                 self.marks.swept().await;
@@ -187,9 +208,32 @@ impl LocalNode {
             });
         }
         for path in paths {
-            located.paths.push(self.host.real_path(path).await.unwrap_or_else(|_| path.clone()));
+            located.paths.push(self.place_of(path).await);
         }
         Answer::Located(located)
+    }
+
+    async fn place_of(&self, path: &str) -> String {
+        self.host.real_path(path).await.unwrap_or_else(|_| path.to_owned())
+    }
+
+    /// Where the bricks lie, if one of them meets another one.
+    async fn in_the_way(
+        &self,
+        bricks: &[(String, String)],
+        instead_of: Option<&str>,
+    ) -> Option<Vec<String>> {
+        let mut places = Vec::with_capacity(bricks.len());
+        for (_, path) in bricks {
+            places.push(self.place_of(path).await);
+        }
+        let view = self.store.view();
+        let instead_of = instead_of.map(|path| BrickRef { node: view.me, path: path.to_owned() });
+        let meets = |(i, place): (usize, &String)| {
+            is_taken(&view, view.me, place, instead_of.as_ref())
+                || places[..i].iter().any(|other| overlaps(other, place))
+        };
+        places.iter().enumerate().any(meets).then_some(places)
     }
 
     async fn is_me(&self, name: &str) -> bool {
@@ -332,6 +376,15 @@ impl LocalNode {
         }
         Answer::Status(status)
     }
+}
+
+/// Whether a place on a node contains or is contained by a brick there, but for `instead_of`.
+pub fn is_taken(view: &View, node: NodeId, place: &str, instead_of: Option<&BrickRef>) -> bool {
+    view.volumes.values().flat_map(|volume| &volume.bricks).any(|brick| {
+        brick.node == node
+            && instead_of != Some(&brick.reference())
+            && overlaps(brick.place(), place)
+    })
 }
 
 fn never_started(volume: &Volume) -> bool {

@@ -1,8 +1,9 @@
 //! The pool as the engine reaches it: this node by a call, the others by the post.
 //!
-//! Settling concerns every member that is up: each writes the files of every volume. One that goes
-//! away meanwhile has not failed; it converges when it comes back.
+//! Every member that is up acts on a change; a command waits for those that it concerns. One that
+//! goes away meanwhile has not failed; it converges when it comes back.
 
+use super::concerned::Concerned;
 use super::engine::{NodeFailed, Nodes};
 use super::node::LocalNode;
 use super::post::Post;
@@ -12,6 +13,7 @@ use crate::model::{NodeId, VolumeName};
 use async_trait::async_trait;
 use coord_api::Revision;
 use futures_util::future::join_all;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -32,31 +34,40 @@ impl PoolNodes {
             return;
         }
         self.local.tell_clients(&volumes);
-        let question = Question::TellClients { volumes };
-        let view = self.local.store.view();
-        let others = view.alive.iter().filter(|node| **node != view.me);
-        let told = others.map(|node| self.post.ask(*node, &question, until));
-        join_all(told).await;
+        let others = self.others(&self.local.store.view().alive);
+        self.post.tell(&Question::TellClients { volumes }, others, until).await;
+    }
+
+    fn others(&self, nodes: &BTreeSet<NodeId>) -> Vec<NodeId> {
+        let me = self.local.me();
+        nodes.iter().copied().filter(|node| *node != me).collect()
     }
 }
 
 #[async_trait]
 impl Nodes for PoolNodes {
-    async fn ask(&self, ask: &Ask, until: Instant) -> Answer {
-        if ask.node == self.local.me() {
-            return self.local.answer_within(&ask.question, until).await;
-        }
-        self.post.ask(ask.node, &ask.question, until).await
+    async fn ask(&self, asks: &[Ask], until: Instant) -> Vec<Answer> {
+        let me = self.local.me();
+        let own = asks.iter().filter(|ask| ask.node == me);
+        let own = join_all(own.map(|ask| self.local.answer_within(&ask.question, until)));
+        let others = asks.iter().filter(|ask| ask.node != me);
+        let others: Vec<_> = others.map(|ask| (ask.node, &ask.question)).collect();
+        let (own, others) = tokio::join!(own, self.post.ask(&others, until));
+        let (mut own, mut others) = (own.into_iter(), others.into_iter());
+        let answer = |ask: &Ask| if ask.node == me { own.next() } else { others.next() };
+        asks.iter().map(answer).map(|answer| answer.expect("one for each")).collect()
     }
 
     async fn settle(
         &self,
         revision: Revision,
         volumes: &[VolumeName],
+        concerned: &Concerned,
         hooks: Option<&Hooks>,
         until: Instant,
     ) -> Vec<NodeFailed> {
         let view = self.local.store.view();
+        let others = self.others(&concerned.among(&view.alive));
         let question = Question::Settle {
             revision: revision.0,
             volumes: volumes.iter().map(ToString::to_string).collect(),
@@ -66,11 +77,14 @@ impl Nodes for PoolNodes {
                 post: hooks.post.clone(),
             }),
         };
-        let others: Vec<NodeId> =
-            view.alive.iter().copied().filter(|node| *node != view.me).collect();
-        let asked = join_all(others.iter().map(|node| self.post.ask(*node, &question, until)));
-        let (mut failed, answers) =
-            tokio::join!(self.local.settle(revision, volumes, until), asked);
+        let told = async {
+            // Nobody else would do more than it does of itself.
+            match hooks.is_none() && others.is_empty() || view.alive.len() < 2 {
+                true => vec![],
+                false => self.post.tell(&question, others.clone(), until).await,
+            }
+        };
+        let (mut failed, answers) = tokio::join!(self.local.settle(revision, volumes, until), told);
         let alive = &self.local.store.view().alive;
         for (node, answer) in others.into_iter().zip(answers) {
             match answer {

@@ -1,19 +1,22 @@
 //! Questions to other nodes and their answers, as letters in the coordinator.
 //!
 //! A letter is one or more sheets: keys bound to the writer's session, so that nothing of it
-//! outlives writer and reader. The answer to a letter that was withdrawn is not written. Letters
-//! are thrown away behind the answer, many in one change.
+//! outlives writer and reader. It goes to one node, or to all of the pool, some of which are asked
+//! for an answer; letters of one round are sent in one change. The answer to a letter that was
+//! withdrawn is not written. Letters are thrown away behind the answers, many in one change.
 
+use super::letter::{Inbox, Letter, keys, post_all, read, send_answer};
 use super::node::LocalNode;
 use super::question::{Answer, Question};
 use crate::membership::Announced;
 use crate::model::NodeId;
-use crate::store::keys::{ANSWERS, QUESTIONS, letters_to, read_sheet, sheet};
+use crate::store::keys::{ANSWERS, QUESTIONS, letters_to};
 use crate::store::{Freshness, Store};
-use coord_api::{Entry, Key, Session, Space, Txn, TxnOutcome, View};
+use coord_api::{Key, Session, Space, Txn, View, ViewDiff};
+use futures_util::future::join_all;
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::collections::HashMap;
+use serde::Serialize;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,14 +24,9 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// Well below the value limit of every coordinator.
-const SHEET_BYTES: usize = 256 << 10;
-const SHEETS_MAX: usize = 64;
-/// Letters to this node that are not complete; more are not looked at.
-const LETTERS_MAX: usize = 1024;
 /// Questions answered at a time; more are left unanswered.
 const ANSWERING_MAX: usize = 256;
-/// Keys to be thrown away in one change, and how long they may lie about.
+/// Keys to be thrown away in one change, and how long they lie about at least.
 const LITTER_AT_ONCE: usize = 64;
 const LITTER_MAX: usize = 4096;
 const LITTER_AGE: Duration = Duration::from_secs(1);
@@ -40,22 +38,13 @@ const RETRY: Duration = Duration::from_millis(500);
 /// Between two sessions of this node.
 const SESSION_BOUND: Duration = Duration::from_secs(5);
 
-/// What travels. `left_ms`: how long the writer will wait.
-#[derive(Serialize, Deserialize)]
-struct Letter<T> {
-    from: Uuid,
-    pool: Uuid,
-    left_ms: u64,
-    body: T,
-}
-
 pub struct Post {
     store: Arc<Store>,
     announced: Arc<Announced>,
     waiting: Mutex<HashMap<Uuid, oneshot::Sender<Answer>>>,
     /// Answers that lie with their readers.
     answered: Mutex<HashMap<Uuid, Vec<Key>>>,
-    litter: mpsc::Sender<Key>,
+    litter: mpsc::Sender<(Instant, Key)>,
     answering: Arc<Semaphore>,
 }
 
@@ -65,22 +54,35 @@ impl fmt::Debug for Post {
     }
 }
 
-/// A question under way; however it ends, nobody waits for it then and its sheets go.
+/// A letter that has been written; however it ends, nobody waits for answers then and its sheets go.
 struct Sent<'a> {
     post: &'a Post,
-    id: Uuid,
     keys: Vec<Key>,
+    replies: Vec<Reply>,
+}
+
+/// The answer that a node owes.
+struct Reply {
+    node: NodeId,
+    id: Uuid,
+    told: oneshot::Receiver<Answer>,
 }
 
 impl Drop for Sent<'_> {
     fn drop(&mut self) {
-        self.post.waiting.lock().remove(&self.id);
+        let mut waiting = self.post.waiting.lock();
+        self.replies.iter().for_each(|reply| drop(waiting.remove(&reply.id)));
+        drop(waiting);
         self.post.throw_away(self.keys.drain(..));
     }
 }
 
-fn bound(question: &Question) -> Duration {
-    match question {
+fn silent(node: NodeId, why: &str) -> Answer {
+    Answer::Silent(format!("Node {node} {why}"))
+}
+
+fn bounded(question: &Question, until: Instant) -> Instant {
+    let bound = match question {
         Question::Settle { .. } => SETTLE_BOUND,
         Question::Status { .. }
         | Question::BrickOp { .. }
@@ -88,8 +90,9 @@ fn bound(question: &Question) -> Duration {
         | Question::OptionFacts { .. }
         | Question::TellClients { .. }
         | Question::Locate { .. } => LOOK_BOUND,
-        _ => Duration::MAX,
-    }
+        _ => return until,
+    };
+    until.min(Instant::now() + bound)
 }
 
 impl Post {
@@ -106,60 +109,124 @@ impl Post {
         })
     }
 
-    /// Asks another node; [`Answer::Silent`] when it goes, or does not answer in time.
-    pub async fn ask(&self, node: NodeId, question: &Question, until: Instant) -> Answer {
-        let silent = |why: &str| Answer::Silent(format!("Node {node} {why}"));
-        let now = Instant::now();
-        let until = now.checked_add(bound(question)).map_or(until, |bound| until.min(bound));
-        if !self.store.view().alive.contains(&node) {
-            return silent("is not connected");
-        }
-        let Some(session) = self.session(until.min(now + SESSION_BOUND)).await else {
-            return silent("cannot be asked: no session with the coordination service");
+    /// Asks other nodes, in one change; [`Answer::Silent`] for one that goes, or does not answer in
+    /// time. The answers are in the order of the questions.
+    pub async fn ask(&self, asks: &[(NodeId, &Question)], until: Instant) -> Vec<Answer> {
+        let alive = self.store.view().alive.clone();
+        let is_up = |(node, _): &&(NodeId, &Question)| alive.contains(node);
+        let up = asks.iter().filter(is_up);
+        let letters = up.map(|(node, question)| (node.0, *question, vec![*node])).collect();
+        let mut answers = self.write(letters, until).await.into_iter();
+        let answer = |ask: &(NodeId, &Question)| match is_up(&ask) {
+            true => answers.next().expect("one for each that is up"),
+            false => silent(ask.0, "is not connected"),
         };
+        asks.iter().map(answer).collect()
+    }
+
+    /// Tells all of the pool, and waits for the answers of some.
+    pub async fn tell(&self, question: &Question, of: Vec<NodeId>, until: Instant) -> Vec<Answer> {
+        self.write(vec![(self.store.pool().0, question, of)], until).await
+    }
+
+    /// Addressee, text, and who is to answer.
+    async fn write(
+        &self,
+        letters: Vec<(Uuid, &Question, Vec<NodeId>)>,
+        until: Instant,
+    ) -> Vec<Answer> {
+        if letters.is_empty() {
+            return vec![];
+        }
+        let asked: Vec<NodeId> = letters.iter().flat_map(|(.., of)| of.clone()).collect();
+        let alike = |why| asked.iter().map(|node| silent(*node, why)).collect();
+        let in_time = until.min(Instant::now() + SESSION_BOUND);
+        let Some(session) = self.session(in_time).await else {
+            return alike("cannot be asked: no session with the coordination service");
+        };
+        let (mut sheets, mut sent) = (VecDeque::new(), Vec::with_capacity(letters.len()));
+        for (addressee, question, of) in letters {
+            let until = bounded(question, until);
+            let drawn = self.draw(addressee, question, &of, until, &*session);
+            let drawn = drawn.map(|(letter, text)| {
+                sheets.extend(letter.keys.iter().cloned().zip(text));
+                letter
+            });
+            sent.push((drawn.map_err(|why| (of, why)), until));
+        }
+        if let Err(error) = post_all(&*session, sheets).await {
+            tracing::warn!(%error, "a question was not sent");
+            return alike("could not be asked");
+        }
+        let answers = sent.into_iter().map(async |(letter, until)| match letter {
+            Ok(letter) => self.answers(letter, &*session, until).await,
+            Err((of, why)) => of.into_iter().map(|node| silent(node, why)).collect(),
+        });
+        join_all(answers).await.into_iter().flatten().collect()
+    }
+
+    /// The letter's keys and the answers it will have, and the text of its sheets.
+    fn draw(
+        &self,
+        addressee: Uuid,
+        question: &Question,
+        of: &[NodeId],
+        until: Instant,
+        session: &dyn Session,
+    ) -> Result<(Sent<'_>, Vec<Vec<u8>>), &'static str> {
         let id = Uuid::new_v4();
-        let Some(sheets) = self.sheets(question, until) else {
-            return silent("cannot be asked: the question is too long");
-        };
-        let Some(keys) = keys(&QUESTIONS, node, id, sheets.len(), &*session) else {
-            return silent("cannot be asked");
-        };
-        let (tell, told) = oneshot::channel();
-        self.waiting.lock().insert(id, tell);
-        let sent = Sent { post: self, id, keys };
-        if let Err(error) = send(&*session, &sent.keys, sheets, None).await {
-            tracing::warn!(%node, %error, "a question was not sent");
-            return silent("could not be asked");
-        }
+        let waits = of.iter().map(|node| {
+            let (tell, told) = oneshot::channel();
+            (tell, Reply { node: *node, id: Uuid::new_v4(), told })
+        });
+        let (tells, replies): (Vec<_>, Vec<_>) = waits.unzip();
+        let names = replies.iter().map(|reply| (reply.node.0, reply.id)).collect();
+        let text = self.sheets(question, names, until);
+        let text = text.ok_or("cannot be asked: the question is too long")?;
+        let keys = keys(&QUESTIONS, addressee, id, text.len(), session).ok_or("cannot be asked")?;
+        self.waiting.lock().extend(replies.iter().map(|reply| reply.id).zip(tells));
+        Ok((Sent { post: self, keys, replies }, text))
+    }
+
+    async fn answers(
+        &self,
+        mut letter: Sent<'_>,
+        session: &dyn Session,
+        until: Instant,
+    ) -> Vec<Answer> {
+        let replies = letter.replies.iter_mut();
+        join_all(replies.map(|reply| self.reply(reply, session, until))).await
+    }
+
+    async fn reply(&self, reply: &mut Reply, session: &dyn Session, until: Instant) -> Answer {
+        let node = reply.node;
         let mut sights = self.store.subscribe();
         let mut announced = self.announced.subscribe();
         let other =
             |now: &Option<Arc<dyn Session>>| now.as_ref().map(|s| s.id()) != Some(session.id());
         tokio::select! {
             biased;
-            answer = told => answer.unwrap_or_else(|_| silent("did not answer")),
+            answer = &mut reply.told => answer.unwrap_or_else(|_| silent(node, "did not answer")),
             _ = sights.wait_for(|sight| !sight.view.alive.contains(&node)) => {
-                silent("is not connected any more")
+                silent(node, "is not connected any more")
             }
             _ = announced.wait_for(other) => {
-                silent("cannot be heard: the session with the coordination service was lost")
+                silent(node, "cannot be heard: the session with the coordination service was lost")
             }
-            () = tokio::time::sleep_until(until) => silent("did not answer in time"),
+            () = tokio::time::sleep_until(until) => silent(node, "did not answer in time"),
         }
     }
 
-    fn sheets<T: Serialize>(&self, body: &T, until: Instant) -> Option<Vec<Vec<u8>>> {
+    fn sheets<T: Serialize>(
+        &self,
+        body: &T,
+        replies: Vec<(Uuid, Uuid)>,
+        until: Instant,
+    ) -> Option<Vec<Vec<u8>>> {
         let place = *self.store.place().borrow();
         let left = until.saturating_duration_since(Instant::now());
-        let letter = Letter {
-            from: place.node.0,
-            pool: place.pool.0,
-            left_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
-            body,
-        };
-        let bytes = serde_json::to_vec(&letter).expect("text, numbers and lists");
-        let sheets: Vec<Vec<u8>> = bytes.chunks(SHEET_BYTES).map(<[u8]>::to_vec).collect();
-        (sheets.len() <= SHEETS_MAX).then_some(sheets)
+        let left_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+        Letter { from: place.node.0, pool: place.pool.0, left_ms, replies, body }.sheets()
     }
 
     async fn session(&self, until: Instant) -> Option<Arc<dyn Session>> {
@@ -171,7 +238,7 @@ impl Post {
     fn throw_away(&self, keys: impl Iterator<Item = Key>) {
         for key in keys {
             // What does not fit goes with the session.
-            let _full = self.litter.try_send(key);
+            let _full = self.litter.try_send((Instant::now(), key));
         }
     }
 
@@ -181,56 +248,65 @@ impl Post {
         let mut sights = self.store.subscribe();
         let current = |sight: &crate::store::Sight| sight.view.freshness == Freshness::Current;
         while sights.wait_for(current).await.is_ok() {
-            let me = places.borrow_and_update().node;
-            let coordinator = self.store.coordinator();
-            let questions = letters_to(&QUESTIONS, me);
-            let questions = View::open(coordinator, &questions, SESSION_BOUND).await;
-            let answers = View::open(coordinator, &letters_to(&ANSWERS, me), SESSION_BOUND).await;
-            match (questions, answers) {
-                (Ok(questions), Ok(answers)) => {
+            let here = *places.borrow_and_update();
+            let (me, pool) = (here.node.0, here.pool.0);
+            let open = async |space: &Space, addressee| {
+                let letters = letters_to(space, addressee);
+                View::open(self.store.coordinator(), &letters, SESSION_BOUND).await
+            };
+            let opened =
+                tokio::try_join!(open(&QUESTIONS, me), open(&QUESTIONS, pool), open(&ANSWERS, me));
+            match opened {
+                Ok((mine, all, answers)) => {
                     tokio::select! {
-                        () = self.read(&local, &questions, &answers) => {}
-                        _ = places.wait_for(|place| place.node != me) => {}
+                        () = self.read(&local, [&mine, &all, &answers]) => {}
+                        _ = places.wait_for(|place| *place != here) => continue,
                     }
                 }
-                (Err(error), _) | (_, Err(error)) => {
-                    tracing::warn!(%error, "other nodes cannot ask this one");
-                }
+                Err(error) => tracing::warn!(%error, "other nodes cannot ask this one"),
             }
             tokio::time::sleep(RETRY).await;
         }
     }
 
-    async fn read(self: &Arc<Self>, local: &Arc<LocalNode>, questions: &View, answers: &View) {
+    async fn read(self: &Arc<Self>, local: &Arc<LocalNode>, boxes: [&View; 3]) {
         let (mut asked, mut told) = (Inbox::default(), Inbox::default());
-        let (mut questions, mut answers) = (questions.follow(), answers.follow());
+        let [mut mine, mut all, mut answers] = boxes.map(View::follow);
         loop {
-            tokio::select! {
-                diff = questions.next() => {
-                    let Some(diff) = diff else { return };
-                    for entry in &diff.removed {
-                        if let Some(id) = asked.remove(&entry.key) {
-                            let answer = self.answered.lock().remove(&id);
-                            self.throw_away(answer.into_iter().flatten());
-                        }
-                    }
-                    for entry in diff.added {
-                        if let Some((id, first, bytes)) = asked.add(entry) {
-                            self.clone().begin(local.clone(), id, first, bytes);
-                        }
-                    }
-                }
-                diff = answers.next() => {
-                    let Some(diff) = diff else { return };
-                    for entry in &diff.removed {
-                        told.remove(&entry.key);
-                    }
-                    for entry in diff.added {
-                        if let Some((id, _, bytes)) = told.add(entry) {
-                            self.deliver(id, &bytes);
-                        }
-                    }
-                }
+            let (diff, is_question) = tokio::select! {
+                diff = mine.next() => (diff, true),
+                diff = all.next() => (diff, true),
+                diff = answers.next() => (diff, false),
+            };
+            let Some(diff) = diff else { return };
+            match is_question {
+                true => self.take_questions(local, &mut asked, diff),
+                false => self.take_answers(&mut told, diff),
+            }
+        }
+    }
+
+    fn take_questions(self: &Arc<Self>, local: &Arc<LocalNode>, asked: &mut Inbox, diff: ViewDiff) {
+        for entry in &diff.removed {
+            if let Some(id) = asked.remove(&entry.key) {
+                let answer = self.answered.lock().remove(&id);
+                self.throw_away(answer.into_iter().flatten());
+            }
+        }
+        for entry in diff.added {
+            if let Some((id, first, bytes)) = asked.add(entry) {
+                self.clone().begin(local.clone(), id, first, bytes);
+            }
+        }
+    }
+
+    fn take_answers(&self, told: &mut Inbox, diff: ViewDiff) {
+        for entry in &diff.removed {
+            told.remove(&entry.key);
+        }
+        for entry in diff.added {
+            if let Some((id, _, bytes)) = told.add(entry) {
+                self.deliver(id, &bytes);
             }
         }
     }
@@ -255,20 +331,28 @@ impl Post {
     }
 
     async fn answer(&self, local: &LocalNode, id: Uuid, question: &Key, letter: Letter<Question>) {
+        let me = self.store.place().borrow().node.0;
+        if letter.from == me {
+            // To all of the pool, and this node has seen to itself.
+            return;
+        }
         let until = Instant::now() + Duration::from_millis(letter.left_ms.min(600_000));
         let answer = match letter.pool == self.store.pool().0 && letter.body.may_travel() {
             true => local.answer_within(&letter.body, until).await,
             false => Answer::Silent("This node does not answer that to others".to_owned()),
         };
+        let Some((_, reply)) = letter.replies.into_iter().find(|(node, _)| *node == me) else {
+            return;
+        };
         let Some(session) = self.session(until).await else { return };
         let long = Answer::Silent("The answer is too long".to_owned());
-        let sheets = self.sheets(&answer, until).or_else(|| self.sheets(&long, until));
-        let sheets = sheets.expect("one line fits");
-        let Some(keys) = keys(&ANSWERS, NodeId(letter.from), id, sheets.len(), &*session) else {
+        let text = |answer| self.sheets(answer, vec![], until);
+        let sheets = text(&answer).or_else(|| text(&long)).expect("one line fits");
+        let Some(keys) = keys(&ANSWERS, letter.from, reply, sheets.len(), &*session) else {
             return;
         };
         self.answered.lock().insert(id, keys.clone());
-        match send(&*session, &keys, sheets, Some(question)).await {
+        match send_answer(&*session, &keys, sheets, question).await {
             Ok(true) => {}
             Ok(false) => drop(self.answered.lock().remove(&id)),
             Err(error) => tracing::warn!(%error, "an answer was not sent"),
@@ -276,112 +360,19 @@ impl Post {
     }
 }
 
-fn keys(space: &Space, to: NodeId, id: Uuid, of: usize, session: &dyn Session) -> Option<Vec<Key>> {
-    let key = |at| Key::ephemeral(space, &sheet(to, id, at, of), session.id(), 0);
-    (0..of).map(key).collect::<coord_api::Result<_>>().ok()
-}
-
-/// `false`: what it answers was withdrawn.
-async fn send(
-    session: &dyn Session,
-    keys: &[Key],
-    sheets: Vec<Vec<u8>>,
-    answers: Option<&Key>,
-) -> coord_api::Result<bool> {
-    for (key, sheet) in keys.iter().zip(sheets) {
-        let txn = Txn::new().put_ephemeral(key, sheet);
-        let txn = answers.map_or(txn.clone(), |question| txn.exists(question));
-        if let TxnOutcome::Conflict { .. } = session.txn(txn).await? {
-            return Ok(false);
+/// Deletes what nobody is asked about any more, a while after: letters to all are read by nodes
+/// that are not waited for.
+async fn sweep(store: Arc<Store>, mut litter: mpsc::Receiver<(Instant, Key)>) {
+    let mut thrown = Vec::new();
+    while litter.recv_many(&mut thrown, LITTER_AT_ONCE).await > 0 {
+        if let Some((last, _)) = thrown.last() {
+            tokio::time::sleep_until(*last + LITTER_AGE).await;
         }
-    }
-    Ok(true)
-}
-
-fn read<T: DeserializeOwned>(bytes: &[u8]) -> Option<Letter<T>> {
-    let letter = serde_json::from_slice(bytes);
-    letter.inspect_err(|error| tracing::warn!(%error, "a letter cannot be read")).ok()
-}
-
-/// Deletes what nobody will read again, a while after the first of it.
-async fn sweep(store: Arc<Store>, mut litter: mpsc::Receiver<Key>) {
-    let mut keys = Vec::new();
-    while litter.recv_many(&mut keys, LITTER_AT_ONCE).await > 0 {
-        if keys.len() < LITTER_AT_ONCE {
-            tokio::time::sleep(LITTER_AGE).await;
-        }
-        while keys.len() < LITTER_AT_ONCE
-            && let Ok(key) = litter.try_recv()
-        {
-            keys.push(key);
-        }
-        keys.sort_unstable();
-        keys.dedup();
-        let txn = keys.drain(..).fold(Txn::new(), |txn, key| txn.delete(&key));
+        thrown.sort_unstable_by(|(_, one), (_, other)| one.cmp(other));
+        thrown.dedup_by(|(_, one), (_, other)| one == other);
+        let txn = thrown.drain(..).fold(Txn::new(), |txn, (_, key)| txn.delete(&key));
         if let Err(error) = store.coordinator().txn(txn).await {
             tracing::debug!(%error, "old letters stay until their writer's session ends");
         }
-    }
-}
-
-/// Sheets that have come in, by letter.
-#[derive(Default)]
-struct Inbox(HashMap<Uuid, Vec<Option<Entry>>>);
-
-impl Inbox {
-    /// The letter, the name of its first sheet and its text, once it is complete.
-    fn add(&mut self, entry: Entry) -> Option<(Uuid, Key, Vec<u8>)> {
-        let (id, at, of) = read_sheet(entry.key.stem())?;
-        if of > SHEETS_MAX || (self.0.len() >= LETTERS_MAX && !self.0.contains_key(&id)) {
-            return None;
-        }
-        let sheets = self.0.entry(id).or_insert_with(|| vec![None; of]);
-        *sheets.get_mut(at)? = Some(entry);
-        let whole: Vec<&Entry> = sheets.iter().flatten().collect();
-        if whole.len() < of {
-            return None;
-        }
-        let first = whole[0].key.clone();
-        let text = whole.iter().flat_map(|sheet| sheet.value.iter().copied()).collect();
-        // The names stay, to see the letter go; the text does not.
-        sheets.iter_mut().flatten().for_each(|sheet| sheet.value = bytes::Bytes::new());
-        Some((id, first, text))
-    }
-
-    fn remove(&mut self, key: &Key) -> Option<Uuid> {
-        let (id, _, _) = read_sheet(key.stem())?;
-        self.0.remove(&id).map(|_| id)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use coord_api::{Revision, SessionId, Version};
-
-    fn entry(id: Uuid, at: usize, of: usize, text: &str) -> Entry {
-        let stem = sheet(NodeId(Uuid::max()), id, at, of);
-        Entry {
-            key: Key::ephemeral(&QUESTIONS, &stem, SessionId(1), 0).unwrap(),
-            value: text.to_owned().into(),
-            version: Version([1; 3]),
-            created: Revision(1),
-            modified: Revision(1),
-            owner: Some(SessionId(1)),
-        }
-    }
-
-    #[test]
-    fn a_letter_is_whole_when_every_sheet_is_there() {
-        let (mut inbox, id) = (Inbox::default(), Uuid::new_v4());
-        assert_eq!(inbox.add(entry(id, 1, 2, "b")), None);
-        let (whose, first, text) = inbox.add(entry(id, 0, 2, "a")).unwrap();
-        assert_eq!((whose, text.as_slice()), (id, b"ab".as_slice()));
-        assert_eq!(inbox.remove(&first), Some(id));
-        assert_eq!(inbox.remove(&first), None);
-        assert_eq!(inbox.add(entry(id, 0, SHEETS_MAX + 1, "a")), None);
-        // Two that disagree on the number of sheets.
-        assert_eq!(inbox.add(entry(id, 0, 2, "a")), None);
-        assert_eq!(inbox.add(entry(id, 3, 4, "a")), None);
     }
 }

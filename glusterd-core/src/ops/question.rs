@@ -28,9 +28,17 @@ pub enum Question {
     /// Every node has acted on what made these volumes grow, to that version: tell the clients.
     /// Answer: `Done`.
     TellClients { volumes: Vec<(String, u32)> },
-    /// May these paths become bricks? Creates missing directories; leaves no other mark.
-    /// Answer: `Bricks`.
-    CheckBricks { volume: String, bricks: Vec<(String, String)>, force: bool, any_device: bool },
+    /// May these paths become bricks? Creates missing directories; leaves no other mark. Answer:
+    /// `Bricks`; `Located`, and nothing looked at further, if as far as this node knows one of them
+    /// lies in another brick than `instead_of`, and whoever asks has not `compared` them itself.
+    CheckBricks {
+        volume: String,
+        bricks: Vec<(String, String)>,
+        force: bool,
+        any_device: bool,
+        instead_of: Option<String>,
+        compared: bool,
+    },
     /// Mark the brick roots as the volume's, after the commit. Answer: `Done`.
     MarkBricks { volume_id: Uuid, bricks: Vec<(String, String)>, force: bool },
     /// The change that marked them was taken back. Answer: `Done`.

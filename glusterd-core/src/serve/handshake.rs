@@ -47,6 +47,9 @@ pub trait Source: Send + Sync + 'static {
     /// The op-version that clients of the volume need; `None` if there is no such volume.
     fn client_op_version(&self, volume: &str) -> Option<u32>;
 
+    /// Waits, not long, until this node knows what other nodes have told of before.
+    async fn catch_up(&self);
+
     /// The volfile of an id; `None` where stock answers ENOENT.
     async fn spec(&self, id: &str, asker: Peer) -> Option<Spec>;
 
@@ -109,15 +112,14 @@ impl Handshake {
         if versions.is_none() {
             return Err(ENOENT);
         }
-        if let Some(needed) = self.source.client_op_version(name) {
-            let needed = i32::try_from(needed).unwrap_or(i32::MAX);
-            if !(min..=max).contains(&needed) {
-                let peer = from.peer();
-                info!(%peer, min, max, needed, "client does not support the volume's op-version");
-                return Err(ENOTSUP);
+        let spec = match self.supported(from, name, asked, (min, max)).await? {
+            Some(spec) => spec,
+            None => {
+                // Of a volume that another node has just made, maybe.
+                self.source.catch_up().await;
+                self.supported(from, name, asked, (min, max)).await?.ok_or(ENOENT)?
             }
-        }
-        let spec = self.source.spec(&asked.key, from.peer()).await.ok_or(ENOENT)?;
+        };
         let mut extra = Dict::new();
         if let Some(pid_file) = spec.pid_file {
             extra.set_str("pidfile", pid_file);
@@ -130,6 +132,25 @@ impl Handshake {
             extra.set_str("servers-list", listed);
         }
         Ok((spec.text, extra))
+    }
+
+    /// The volfile, if the asker is of the volume's op-version.
+    async fn supported(
+        &self,
+        from: &Connection,
+        name: &str,
+        asked: &GetspecReq,
+        (min, max): (i32, i32),
+    ) -> Result<Option<Spec>, i32> {
+        if let Some(needed) = self.source.client_op_version(name) {
+            let needed = i32::try_from(needed).unwrap_or(i32::MAX);
+            if !(min..=max).contains(&needed) {
+                let peer = from.peer();
+                info!(%peer, min, max, needed, "client does not support the volume's op-version");
+                return Err(ENOTSUP);
+            }
+        }
+        Ok(self.source.spec(&asked.key, from.peer()).await)
     }
 
     /// Stock leaves a rebalance's report unanswered; it ignores the answer.
@@ -264,6 +285,8 @@ mod tests {
         fn client_op_version(&self, volume: &str) -> Option<u32> {
             (volume == "v1").then_some(70200)
         }
+
+        async fn catch_up(&self) {}
 
         async fn spec(&self, id: &str, asker: Peer) -> Option<Spec> {
             let pid_file = (id == "shd/v1").then(|| "/run/v1-shd.pid".to_owned());

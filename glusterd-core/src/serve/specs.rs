@@ -11,6 +11,7 @@ use crate::rpc::Dict;
 use crate::store::View;
 use crate::volgen::{self, Target};
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -24,9 +25,13 @@ const VOLFILE_BYTES_MAX: u64 = 32 << 20;
 /// The image as it is now.
 pub type CurrentView = Arc<dyn Fn() -> Arc<View> + Send + Sync>;
 
+/// Waits until image and mirror have taken in what other nodes have finished.
+pub type CatchUp = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
+
 /// A [`Source`] on this node's mirror.
 pub struct MirrorSpecs {
     view: CurrentView,
+    catch_up: CatchUp,
     host: Arc<dyn Host>,
     reports: mpsc::Sender<Dict>,
 }
@@ -40,8 +45,13 @@ impl fmt::Debug for MirrorSpecs {
 impl MirrorSpecs {
     /// `reports` takes what rebalance processes say; when it is full a report is lost, which costs
     /// nothing: they are asked for their status too.
-    pub fn new(view: CurrentView, host: Arc<dyn Host>, reports: mpsc::Sender<Dict>) -> MirrorSpecs {
-        MirrorSpecs { view, host, reports }
+    pub fn new(
+        view: CurrentView,
+        catch_up: CatchUp,
+        host: Arc<dyn Host>,
+        reports: mpsc::Sender<Dict>,
+    ) -> MirrorSpecs {
+        MirrorSpecs { view, catch_up, host, reports }
     }
 
     /// Only this node's own processes see the volfiles with the volume's password.
@@ -70,6 +80,10 @@ impl MirrorSpecs {
 impl Source for MirrorSpecs {
     fn client_op_version(&self, volume: &str) -> Option<u32> {
         (self.view)().volume(volume).map(|volume| volume.client_op_version)
+    }
+
+    async fn catch_up(&self) {
+        (self.catch_up)().await;
     }
 
     async fn spec(&self, id: &str, asker: Peer) -> Option<Spec> {
@@ -186,7 +200,9 @@ mod tests {
         view.volumes.insert(volume().name, Arc::new(volume()));
         let view = Arc::new(view);
         let (reports, heard) = mpsc::channel(1);
-        (MirrorSpecs::new(Arc::new(move || view.clone()), Arc::new(host), reports), heard)
+        let catch_up: CatchUp = Arc::new(|| Box::pin(std::future::ready(())));
+        let view: CurrentView = Arc::new(move || view.clone());
+        (MirrorSpecs::new(view, catch_up, Arc::new(host), reports), heard)
     }
 
     async fn check(files: &[&str], id: &str, asker: Peer, expected: Option<&str>) {

@@ -75,7 +75,7 @@ pub fn guarded(pool: Pool, sight: &Sight, edits: &[Edit]) -> Txn {
         let key = pool.bricks();
         txn = as_seen(txn, sight, &key).put(&key, "{}");
     }
-    txn
+    txn.put(&pool.changed(), "{}")
 }
 
 fn written(pool: Pool, txn: Txn, sight: &Sight, edit: &Edit, swept: u64) -> Txn {

@@ -45,14 +45,14 @@ pub fn member_prefix(node: NodeId) -> Prefix {
     Prefix::new(&MEMBERS, &node.to_string()).expect("a uuid")
 }
 
-/// What is addressed to a node, in [`QUESTIONS`] or [`ANSWERS`].
-pub fn letters_to(space: &Space, node: NodeId) -> Prefix {
-    Prefix::new(space, &format!("{node}.")).expect("a uuid and a dot")
+/// What is addressed to a node, or to all of a pool, in [`QUESTIONS`] or [`ANSWERS`].
+pub fn letters_to(space: &Space, addressee: Uuid) -> Prefix {
+    Prefix::new(space, &format!("{addressee}.")).expect("a uuid and a dot")
 }
 
 /// One sheet of a letter, before the session's suffix: addressee, letter, sheet, sheets.
-pub fn sheet(node: NodeId, letter: Uuid, sheet: usize, sheets: usize) -> String {
-    format!("{node}.{letter}.{sheet}.{sheets}")
+pub fn sheet(addressee: Uuid, letter: Uuid, sheet: usize, sheets: usize) -> String {
+    format!("{addressee}.{letter}.{sheet}.{sheets}")
 }
 
 /// Letter, sheet and number of sheets of a name that [`sheet`] made.
@@ -113,6 +113,11 @@ impl Pool {
         key(&CONFIG, &format!("{}.bricks", self.0))
     }
 
+    /// Written by every change: who reads it knows which image has taken in all that was finished.
+    pub fn changed(self) -> Key {
+        key(&CONFIG, &format!("{}.changed", self.0))
+    }
+
     /// How a task ended on a node; written by that node, and removed by it when the task is of no
     /// volume any more.
     pub fn progress(self, task: Uuid, node: NodeId) -> Key {
@@ -170,11 +175,11 @@ mod tests {
     #[test]
     fn a_sheet_is_found_by_its_name() {
         let (node, letter) = (NodeId(Uuid::max()), Uuid::max());
-        assert_eq!(read_sheet(&sheet(node, letter, 63, 64)), Some((letter, 63, 64)));
+        assert_eq!(read_sheet(&sheet(node.0, letter, 63, 64)), Some((letter, 63, 64)));
         for wrong in ["", "a.b.0.1", "x.ffffffff-ffff-ffff-ffff-ffffffffffff.1.1"] {
             assert_eq!(read_sheet(wrong), None, "{wrong}");
         }
         let session = coord_api::SessionId(u64::MAX);
-        assert!(Key::ephemeral(&ANSWERS, &sheet(node, letter, 63, 64), session, 0).is_ok());
+        assert!(Key::ephemeral(&ANSWERS, &sheet(node.0, letter, 63, 64), session, 0).is_ok());
     }
 }

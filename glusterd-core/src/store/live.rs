@@ -8,11 +8,15 @@ use super::image::Sight;
 use super::keys::{Pool, RECEIPTS};
 use super::view::{Freshness, View};
 use crate::model::NodeId;
-use coord_api::{ClusterId, Coordinator, Effect, ErrorKind, Health, Receipts, Resolved, Revision};
+use coord_api::{
+    ClusterId, Coordinator, CoordinatorExt, Effect, ErrorKind, Health, ReadOpts, Receipts,
+    Resolved, Revision,
+};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, watch};
+use tokio::time::Instant;
 
 /// Why a change did not take effect, as far as the user can act on it.
 #[derive(Debug, thiserror::Error)]
@@ -188,6 +192,20 @@ impl Store {
         let reached = sights
             .wait_for(|s| s.view.freshness == Freshness::Current && s.view.revision >= revision.0);
         Some(tokio::time::timeout(at_most, reached).await.ok()?.ok()?.clone())
+    }
+
+    /// An image with every change in it that any node had finished before the call: commands wait
+    /// for the nodes they concern only, and the next one may come by another node. `None`: not in
+    /// that time, or the coordinator cannot say.
+    pub async fn caught_up(&self, at_most: Duration) -> Option<Sight> {
+        if self.away_for().is_some() {
+            return None;
+        }
+        let until = Instant::now() + at_most;
+        let opts = ReadOpts { timeout: Some(at_most), ..ReadOpts::default() };
+        let (changed, _) = self.coordinator.get(&self.pool().changed(), opts).await.ok()?;
+        let revision = changed.map_or(Revision(0), |entry| entry.modified);
+        self.wait_for(revision, until.saturating_duration_since(Instant::now())).await
     }
 
     /// All of `edits`, or none if anything they rely on has changed since `sight`.

@@ -31,6 +31,7 @@ pub use launch::{Settings, Valgrind};
 pub use line::{Input, LineCall, Lines, SocketLines};
 pub use rebalance::{COMMAND_STATUS, COMMAND_STOP, task_of};
 pub use record::{BrickKey, Running};
+pub use service::daemons_of;
 pub use supervisor::{
     CallFailed, ConvergeReport, Failure, ObservedBrick, ObservedRebalance, ObservedService,
     Supervisor,

@@ -85,6 +85,13 @@ pub const KINDS: &[Kind] = &[
     },
 ];
 
+/// Daemons beside the bricks that a volume needs, on every node.
+pub fn daemons_of(volume: &Volume) -> Vec<&'static str> {
+    let kinds = KINDS.iter().filter(|kind| volume.is_started() && (kind.needs)(volume));
+    let shd = super::shd::is_served(volume).then_some("glustershd");
+    kinds.map(|kind| kind.name).chain(shd).collect()
+}
+
 fn bitrot(volume: &Volume) -> bool {
     volume.options.flag("features.bitrot") == Some(true)
 }

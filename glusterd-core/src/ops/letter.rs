@@ -1,0 +1,152 @@
+//! Letters as keys in the coordinator: how one is cut into sheets, written, and put together again.
+
+use crate::store::keys::{read_sheet, sheet};
+use coord_api::{Entry, Key, Session, Space, Txn, TxnOutcome};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::collections::{HashMap, VecDeque};
+use uuid::Uuid;
+
+/// Well below the value limit of every coordinator.
+const SHEET_BYTES: usize = 256 << 10;
+const SHEETS_MAX: usize = 64;
+/// Sheets, and bytes of them, in one change.
+const SHEETS_AT_ONCE: usize = 64;
+const BYTES_AT_ONCE: usize = 512 << 10;
+/// Letters to this node that are not complete; more are not looked at.
+const LETTERS_MAX: usize = 1024;
+
+/// What travels. `left_ms`: how long the writer will wait.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Letter<T> {
+    pub from: Uuid,
+    pub pool: Uuid,
+    pub left_ms: u64,
+    /// Nodes that are asked for an answer, and the letter that it will be. Whoever else gets this
+    /// one acts on it without.
+    pub replies: Vec<(Uuid, Uuid)>,
+    pub body: T,
+}
+
+impl<T: Serialize> Letter<T> {
+    /// `None`: too long.
+    pub fn sheets(&self) -> Option<Vec<Vec<u8>>> {
+        let bytes = serde_json::to_vec(self).expect("text, numbers and lists");
+        let sheets: Vec<Vec<u8>> = bytes.chunks(SHEET_BYTES).map(<[u8]>::to_vec).collect();
+        (sheets.len() <= SHEETS_MAX).then_some(sheets)
+    }
+}
+
+pub(super) fn keys(
+    space: &Space,
+    addressee: Uuid,
+    id: Uuid,
+    of: usize,
+    session: &dyn Session,
+) -> Option<Vec<Key>> {
+    let key = |at| Key::ephemeral(space, &sheet(addressee, id, at, of), session.id(), 0);
+    (0..of).map(key).collect::<coord_api::Result<_>>().ok()
+}
+
+/// Sheets of any number of letters, as many in a change as fit.
+pub(super) async fn post_all(
+    session: &dyn Session,
+    mut sheets: VecDeque<(Key, Vec<u8>)>,
+) -> coord_api::Result<()> {
+    while !sheets.is_empty() {
+        let (mut txn, mut bytes, mut count) = (Txn::new(), 0, 0);
+        while let Some((_, sheet)) = sheets.front()
+            && (count == 0 || bytes + sheet.len() <= BYTES_AT_ONCE && count < SHEETS_AT_ONCE)
+        {
+            let (key, sheet) = sheets.pop_front().expect("seen above");
+            bytes += sheet.len();
+            count += 1;
+            txn = txn.put_ephemeral(&key, sheet);
+        }
+        session.txn(txn).await?;
+    }
+    Ok(())
+}
+
+/// `false`: what it answers was withdrawn.
+pub(super) async fn send_answer(
+    session: &dyn Session,
+    keys: &[Key],
+    sheets: Vec<Vec<u8>>,
+    question: &Key,
+) -> coord_api::Result<bool> {
+    for (key, sheet) in keys.iter().zip(sheets) {
+        let txn = Txn::new().put_ephemeral(key, sheet).exists(question);
+        if let TxnOutcome::Conflict { .. } = session.txn(txn).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Option<Letter<T>> {
+    let letter = serde_json::from_slice(bytes);
+    letter.inspect_err(|error| tracing::warn!(%error, "a letter cannot be read")).ok()
+}
+
+/// Sheets that have come in, by letter.
+#[derive(Default)]
+pub(super) struct Inbox(HashMap<Uuid, Vec<Option<Entry>>>);
+
+impl Inbox {
+    /// The letter, the name of its first sheet and its text, once it is complete.
+    pub fn add(&mut self, entry: Entry) -> Option<(Uuid, Key, Vec<u8>)> {
+        let (id, at, of) = read_sheet(entry.key.stem())?;
+        if of > SHEETS_MAX || (self.0.len() >= LETTERS_MAX && !self.0.contains_key(&id)) {
+            return None;
+        }
+        let sheets = self.0.entry(id).or_insert_with(|| vec![None; of]);
+        *sheets.get_mut(at)? = Some(entry);
+        let whole: Vec<&Entry> = sheets.iter().flatten().collect();
+        if whole.len() < of {
+            return None;
+        }
+        let first = whole[0].key.clone();
+        let text = whole.iter().flat_map(|sheet| sheet.value.iter().copied()).collect();
+        // The names stay, to see the letter go; the text does not.
+        sheets.iter_mut().flatten().for_each(|sheet| sheet.value = bytes::Bytes::new());
+        Some((id, first, text))
+    }
+
+    pub fn remove(&mut self, key: &Key) -> Option<Uuid> {
+        let (id, _, _) = read_sheet(key.stem())?;
+        self.0.remove(&id).map(|_| id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::keys::QUESTIONS;
+    use coord_api::{Revision, SessionId, Version};
+
+    fn entry(id: Uuid, at: usize, of: usize, text: &str) -> Entry {
+        let stem = sheet(Uuid::max(), id, at, of);
+        Entry {
+            key: Key::ephemeral(&QUESTIONS, &stem, SessionId(1), 0).unwrap(),
+            value: text.to_owned().into(),
+            version: Version([1; 3]),
+            created: Revision(1),
+            modified: Revision(1),
+            owner: Some(SessionId(1)),
+        }
+    }
+
+    #[test]
+    fn a_letter_is_whole_when_every_sheet_is_there() {
+        let (mut inbox, id) = (Inbox::default(), Uuid::new_v4());
+        assert_eq!(inbox.add(entry(id, 1, 2, "b")), None);
+        let (whose, first, text) = inbox.add(entry(id, 0, 2, "a")).unwrap();
+        assert_eq!((whose, text.as_slice()), (id, b"ab".as_slice()));
+        assert_eq!(inbox.remove(&first), Some(id));
+        assert_eq!(inbox.remove(&first), None);
+        assert_eq!(inbox.add(entry(id, 0, SHEETS_MAX + 1, "a")), None);
+        // Two that disagree on the number of sheets.
+        assert_eq!(inbox.add(entry(id, 0, 2, "a")), None);
+        assert_eq!(inbox.add(entry(id, 3, 4, "a")), None);
+    }
+}
