@@ -6,12 +6,12 @@ use crate::pool::Pool;
 use glusterd_core::serve::{Connection, Peer};
 use std::time::Duration;
 
-const CREATE: u32 = 4;
-const START: u32 = 8;
+pub const CREATE: u32 = 4;
+pub const START: u32 = 8;
 const ADD_BRICK: u32 = 13;
 const SET: u32 = 12;
 
-fn bricks(pool: &Pool, procedure: u32, bricks: &str) -> crate::pool::Answer {
+pub fn bricks(pool: &Pool, procedure: u32, bricks: &str) -> crate::pool::Answer {
     let count = bricks.split(' ').count().to_string();
     let fixed = [("volname", "v"), ("type", "0"), ("transport", "tcp"), ("force", "0")];
     let more = [("count", count.as_str()), ("bricks", bricks)];

@@ -3,6 +3,7 @@
 //! Commands go in as the dicts the CLI sends, answers come out; the daemon dies at every single
 //! call it makes to its machine or its coordinator, and is started again on what is left.
 
+mod behind;
 mod growing;
 mod many;
 mod matrix;
