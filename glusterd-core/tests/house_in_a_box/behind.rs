@@ -2,8 +2,8 @@
 
 use crate::growing::{CREATE, START, bricks};
 use crate::members::{done, formed};
-use glusterd_core::serve::handshake::Source;
 use glusterd_core::serve::Peer;
+use glusterd_core::serve::handshake::Source;
 use std::time::Duration;
 
 /// Far less than a command takes to be answered by a node that is this slow.

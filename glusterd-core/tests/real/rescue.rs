@@ -69,6 +69,7 @@ fn named_by_hand(pool: &Pool) {
     });
     pool.kill(1);
     mark(pool, 2, "second");
+    pool.until("the first node is missed", |pool| pool.connected(2) == 0);
     refused(pool, 2, &format!("volume set all {MASTERS} {}", host(1)), "is down");
     pool.start(1);
     sees(pool, &[1, 2], "second");

@@ -49,14 +49,21 @@ fn whole_status(field: &Field, node: usize) -> Told {
 fn pain_17_a_rebalance_outlives_its_daemons() {
     let restarts = setting("PAIN_17_RESTARTS", 3);
     let mut random = Random(setting("PAIN_17_SEED", 20_277));
+    // A few daemons should come and go while files move: how many that takes is up to the machine.
+    let files = (1..=4).map(|times| times * times * (400 + 150 * restarts));
+    let met = files.into_iter().any(|files| outlives(restarts, files, &mut random) > 0);
+    assert!(met, "the files had moved before the first restart");
+}
+
+/// Restarts of daemons that met the rebalance under way.
+fn outlives(restarts: u64, files: u64, random: &mut Random) -> u64 {
     let limit = Duration::from_secs(900 + 30 * restarts);
     let field = Field::pool(Plan { session_ttl_s: 4, limit, ..Plan::of(Backend::Local, 3) }, 3);
     field.must(1, "volume create v node1:/srv/b/a node2:/srv/b/a");
     field.must(1, "volume start v");
     field.agree(&NODES).unwrap();
     field.mount("v");
-    // Enough to be under way while daemons come and go; one thread at a time moves them.
-    let files = 400 + 150 * restarts;
+    // One thread at a time moves them.
     let script =
         format!("cd /mnt/m && for i in $(seq {files}); do head -c 20000 /dev/zero > f$i; done");
     assert_eq!(field.client.sh_within(Duration::from_secs(600), &script).exit, 0);
@@ -97,7 +104,7 @@ fn pain_17_a_rebalance_outlives_its_daemons() {
         "{restarts} restarts, {under_way} of them under way, {} files moved then",
         before.total
     );
-    assert!(under_way > 0, "the files had moved before the first restart");
     let count = field.client.sh("ls /mnt/m | grep -c f");
     assert_eq!(count.out.trim(), files.to_string());
+    under_way
 }
