@@ -1,9 +1,15 @@
-//! A node that hears late of what others do, and is asked right after they were.
+//! Whom a change waits for; and a node that hears late of what others do, and is asked right after
+//! they were.
 
-use crate::growing::{CREATE, START, bricks};
+use crate::growing::{CREATE, SET, START, bricks};
 use crate::members::{done, formed};
+use crate::pool::Pool;
+use coord_api::{CoordinatorExt, Entry, Prefix, ReadOpts, Space};
+use glusterd_core::model::NodeId;
 use glusterd_core::serve::Peer;
 use glusterd_core::serve::handshake::Source;
+use glusterd_core::store::keys::{ALIVE, ANSWERS};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Far less than a command takes to be answered by a node that is this slow.
@@ -31,4 +37,30 @@ fn a_volfile_is_there_once_its_volume_is() {
         specs.spec("v", Peer::Unix).await
     };
     assert!(pool.wait(spec).is_some());
+}
+
+fn all(pool: &Pool, space: &Space) -> Vec<Entry> {
+    let reader = pool.mem.connect("");
+    pool.wait(reader.list(&Prefix::all(space), ReadOpts::default())).unwrap().entries
+}
+
+/// Row 25: a change of a volume costs the nodes that have bricks of it, however many there are.
+#[test]
+fn only_nodes_with_bricks_are_waited_for() {
+    let pool = formed(6, 43);
+    done(bricks(&pool, CREATE, "h2:/bricks/a h3:/bricks/a h4:/bricks/a"));
+    let before: BTreeSet<_> = all(&pool, &ANSWERS).into_iter().map(|entry| entry.key).collect();
+    let pairs = [("volname", "v"), ("key1", "user.a"), ("value1", "1"), ("count", "1")];
+    done(pool.begin(0, SET, &pairs));
+    // They lie for a second before they are thrown away.
+    let answers = all(&pool, &ANSWERS);
+    let answers = answers.iter().filter(|entry| !before.contains(&entry.key));
+    let owners: BTreeSet<_> = answers.filter_map(|entry| entry.owner).collect();
+    let who = |at: usize| {
+        let me: NodeId = pool.view(at).me;
+        let alive = all(&pool, &ALIVE);
+        let own = alive.iter().find(|entry| entry.key.name().contains(&me.to_string()));
+        own.and_then(|entry| entry.owner).unwrap()
+    };
+    assert_eq!(owners, (1..4).map(who).collect());
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 pub const CREATE: u32 = 4;
 pub const START: u32 = 8;
 const ADD_BRICK: u32 = 13;
-const SET: u32 = 12;
+pub const SET: u32 = 12;
 
 pub fn bricks(pool: &Pool, procedure: u32, bricks: &str) -> crate::pool::Answer {
     let count = bricks.split(' ').count().to_string();

@@ -23,7 +23,8 @@
 //! | 18 | one volfile server | `volfiles` |
 //! | 21 | anybody may speak on port 24007 | `strangers` |
 //!
-//! The row of more than a hundred nodes (25) is a simulation in one process, with the house in a box.
+//! The row of more than a hundred nodes (25) is a simulation in one process, with the house in a box: what a change sends to
+//! whom is a test there (`behind`), and the benchmark `scale` counts messages. A hundred real daemons: `BENCHMARKS.md`.
 
 mod halves;
 mod motion;
