@@ -12,8 +12,8 @@ const SHEETS_MAX: usize = 64;
 /// Sheets, and bytes of them, in one change.
 const SHEETS_AT_ONCE: usize = 64;
 const BYTES_AT_ONCE: usize = 512 << 10;
-/// Letters to this node that are not complete; more are not looked at.
-const LETTERS_MAX: usize = 1024;
+/// Letters that lie with a node or its pool; more are not looked at.
+const LETTERS_MAX: usize = 8192;
 
 /// What travels. `left_ms`: how long the writer will wait.
 #[derive(Serialize, Deserialize)]

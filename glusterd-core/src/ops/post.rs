@@ -24,8 +24,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// Questions answered at a time; more are left unanswered.
-const ANSWERING_MAX: usize = 256;
+/// Questions acted on at a time; more are left unanswered.
+const ANSWERING_MAX: usize = 1024;
 /// Keys to be thrown away in one change, and how long they lie about at least.
 const LITTER_AT_ONCE: usize = 64;
 const LITTER_MAX: usize = 4096;
@@ -336,14 +336,17 @@ impl Post {
             // To all of the pool, and this node has seen to itself.
             return;
         }
+        let reply = letter.replies.iter().find(|(node, _)| *node == me).map(|(_, reply)| *reply);
+        if reply.is_none() && matches!(letter.body, Question::Settle { hooks: None, .. }) {
+            // It settles by itself.
+            return;
+        }
         let until = Instant::now() + Duration::from_millis(letter.left_ms.min(600_000));
         let answer = match letter.pool == self.store.pool().0 && letter.body.may_travel() {
             true => local.answer_within(&letter.body, until).await,
             false => Answer::Silent("This node does not answer that to others".to_owned()),
         };
-        let Some((_, reply)) = letter.replies.into_iter().find(|(node, _)| *node == me) else {
-            return;
-        };
+        let Some(reply) = reply else { return };
         let Some(session) = self.session(until).await else { return };
         let long = Answer::Silent("The answer is too long".to_owned());
         let text = |answer| self.sheets(answer, vec![], until);
