@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Far less than a command takes to be answered by a node that is this slow.
-const LATE: Duration = Duration::from_millis(600);
+const LATE: Duration = Duration::from_millis(300);
 
 #[test]
 fn a_command_knows_what_another_node_has_finished() {
@@ -49,18 +49,23 @@ fn all(pool: &Pool, space: &Space) -> Vec<Entry> {
 fn only_nodes_with_bricks_are_waited_for() {
     let pool = formed(6, 43);
     done(bricks(&pool, CREATE, "h2:/bricks/a h3:/bricks/a h4:/bricks/a"));
-    let before: BTreeSet<_> = all(&pool, &ANSWERS).into_iter().map(|entry| entry.key).collect();
-    let pairs = [("volname", "v"), ("key1", "user.a"), ("value1", "1"), ("count", "1")];
-    done(pool.begin(0, SET, &pairs));
-    // They lie for a second before they are thrown away.
-    let answers = all(&pool, &ANSWERS);
-    let answers = answers.iter().filter(|entry| !before.contains(&entry.key));
-    let owners: BTreeSet<_> = answers.filter_map(|entry| entry.owner).collect();
     let who = |at: usize| {
         let me: NodeId = pool.view(at).me;
         let alive = all(&pool, &ALIVE);
         let own = alive.iter().find(|entry| entry.key.name().contains(&me.to_string()));
         own.and_then(|entry| entry.owner).unwrap()
     };
-    assert_eq!(owners, (1..4).map(who).collect());
+    let expected: BTreeSet<_> = (1..4).map(who).collect();
+    let answer = |value: &str| {
+        let before: BTreeSet<_> = all(&pool, &ANSWERS).into_iter().map(|entry| entry.key).collect();
+        let pairs = [("volname", "v"), ("key1", "user.a"), ("value1", value), ("count", "1")];
+        done(pool.begin(0, SET, &pairs));
+        let answers = all(&pool, &ANSWERS);
+        let answers = answers.iter().filter(|entry| !before.contains(&entry.key));
+        answers.filter_map(|entry| entry.owner).collect::<BTreeSet<_>>()
+    };
+    // Answers lie for a second before they are thrown away; a machine under load may look too late.
+    let owners = ["1", "2", "3", "4"].map(answer);
+    assert!(owners.contains(&expected), "{owners:?}, not {expected:?}");
+    assert!(owners.iter().all(|owners| owners.is_subset(&expected)), "{owners:?}");
 }
