@@ -276,6 +276,8 @@ mod tests {
         servers: Vec<String>,
         snapshots: Vec<SnapshotRow>,
         reports: Mutex<Vec<Dict>>,
+        /// Only then there is `late`.
+        caught_up: Mutex<bool>,
     }
 
     const ID: Uuid = Uuid::from_u128(0xa548_e816_de1c_465f_a93b_0801_92af_cc59);
@@ -286,11 +288,14 @@ mod tests {
             (volume == "v1").then_some(70200)
         }
 
-        async fn catch_up(&self) {}
+        async fn catch_up(&self) {
+            *self.caught_up.lock() = true;
+        }
 
         async fn spec(&self, id: &str, asker: Peer) -> Option<Spec> {
             let pid_file = (id == "shd/v1").then(|| "/run/v1-shd.pid".to_owned());
-            let known = ["v1", "/v1", "shd/v1"].contains(&id);
+            let late = id == "late" && *self.caught_up.lock();
+            let known = late || ["v1", "/v1", "shd/v1"].contains(&id);
             known.then(|| Spec { text: format!("volume {asker:?}\n").into_bytes(), pid_file })
         }
 
@@ -349,6 +354,8 @@ mod tests {
         };
         assert_eq!(getspec(Fixed::default(), "v1", versions(1, 100_000)).await, expected);
         assert_eq!(getspec(Fixed::default(), "/v1", versions(1, 100_000)).await, expected);
+        // Of a volume that this node did not know before it caught up.
+        assert_eq!(getspec(Fixed::default(), "late", versions(1, 100_000)).await, expected);
     }
 
     #[tokio::test]
