@@ -3,9 +3,8 @@
 //! Shared by every command that brings bricks: two rounds of questions, each a pure step.
 //! Facts: glusterd-volume-ops.c:864-1100, glusterd-utils.c:1405-1625, :8113, :14667 (v10.3).
 
-use crate::host::overlaps;
 use crate::model::{BrickRef, BrickSpec, NodeId, PeerState, Refusal};
-use crate::ops::{Answer, Ask, CheckedBrick, Cx, HostFacts, Question, is_taken};
+use crate::ops::{Answer, Ask, CheckedBrick, Cx, HostFacts, Question};
 use crate::store::View;
 use std::collections::BTreeMap;
 
@@ -73,7 +72,7 @@ pub fn place_bricks(cx: &Cx<'_>, wanted: Wanted<'_>) -> Result<BrickPlan, Refusa
     check_overlap(cx.view, &wanted, &nodes, &places(wanted.bricks, &nodes, &found))?;
     let Some(checked) = checked_bricks(cx, wanted.bricks, &nodes, &found)? else {
         // In the way of something that has gone meanwhile.
-        let again = |node| matches!(found[&node], Answer::Located(_));
+        let again = |node| matches!(found[&node], Answer::Places(_));
         return Ok(BrickPlan::Ask(check_paths(&wanted, &nodes, again, true)));
     };
     let placed = wanted.bricks.iter().zip(&nodes).zip(checked);
@@ -94,7 +93,7 @@ fn hosts_of(wanted: &Wanted<'_>) -> Vec<String> {
 pub fn check_hosts(cx: &Cx<'_>, wanted: &Wanted<'_>) -> Result<Option<Vec<Ask>>, Refusal> {
     let hosts = hosts_of(wanted);
     let Some(facts) = host_facts(cx, &hosts) else {
-        let question = Question::Locate { hosts, paths: vec![] };
+        let question = Question::Locate { hosts };
         return Ok(Some(vec![Ask::new(cx.view.me, question)]));
     };
     if let (Some((kind, size)), false) = (wanted.spread, wanted.force) {
@@ -119,7 +118,7 @@ fn host_facts(cx: &Cx<'_>, hosts: &[String]) -> Option<BTreeMap<String, HostFact
         .answers
         .iter()
         .filter_map(|a| match &a.answer {
-            Answer::Located(located) => Some(located.hosts.iter()),
+            Answer::Located(hosts) => Some(hosts.iter()),
             _ => None,
         })
         .flatten()
@@ -226,7 +225,7 @@ fn places(
     let mut places = vec![None; bricks.len()];
     for (node, group) in by_node(bricks, nodes) {
         let told: Vec<&String> = match found[&node] {
-            Answer::Located(located) => located.paths.iter().collect(),
+            Answer::Places(places) => places.iter().collect(),
             Answer::Bricks(bricks) => bricks.iter().map(|brick| &brick.real_path).collect(),
             _ => vec![],
         };
@@ -244,19 +243,17 @@ fn check_overlap(
     nodes: &[NodeId],
     places: &[Option<String>],
 ) -> Result<(), Refusal> {
-    for (i, brick) in wanted.bricks.iter().enumerate() {
-        let Some(place) = &places[i] else { continue };
-        let meets = |j: usize| {
-            nodes[j] == nodes[i] && places[j].as_ref().is_some_and(|other| overlaps(other, place))
-        };
-        if is_taken(view, nodes[i], place, wanted.instead_of) || (0..i).any(meets) {
-            return Err(Refusal::staged(format!(
-                "Brick: {brick} not available. Brick may be containing or be contained by an \
-                 existing brick."
-            )));
-        }
+    let told = wanted.bricks.iter().zip(nodes).zip(places);
+    let told = told.filter_map(|((brick, node), place)| Some((brick, (*node, place.as_deref()?))));
+    let (bricks, places): (Vec<&BrickSpec>, Vec<_>) = told.unzip();
+    match view.in_the_way(&places, wanted.instead_of) {
+        None => Ok(()),
+        Some(at) => Err(Refusal::staged(format!(
+            "Brick: {} not available. Brick may be containing or be contained by an existing \
+             brick.",
+            bricks[at]
+        ))),
     }
-    Ok(())
 }
 
 fn check_paths(
@@ -297,7 +294,7 @@ fn checked_bricks(
                     checked[*i] = Some(fit.clone());
                 }
             }
-            Answer::Located(_) => {}
+            Answer::Places(_) => {}
             // Asked once: a node that has gone would be silent again.
             answer => return Err(staging_failed(cx.view, node, answer)),
         }
@@ -327,6 +324,18 @@ mod tests {
     use crate::ops::{Answered, Site};
     use uuid::Uuid;
 
+    fn site() -> Site {
+        Site {
+            workdir: "/w".into(),
+            rundir: "/r".into(),
+            logdir: "/l".into(),
+            bind_address: None,
+            address_family: None,
+            base_port: 49152,
+            built_in_store: true,
+        }
+    }
+
     /// A node that goes between two questions is named, and not asked again.
     #[test]
     fn a_node_that_goes_while_it_is_asked() {
@@ -339,20 +348,57 @@ mod tests {
         let [asked] = &check_paths(&wanted, &[gone], |_| true, false)[..] else { panic!() };
         let answer = Answer::Silent("Node h2 is not connected any more".into());
         let answers = [Answered { node: gone, question: asked.question.clone(), answer }];
-        let site = Site {
-            workdir: "/w".into(),
-            rundir: "/r".into(),
-            logdir: "/l".into(),
-            bind_address: None,
-            address_family: None,
-            base_port: 49152,
-            built_in_store: true,
-        };
+        let site = site();
         let fresh = [Uuid::nil(); 4];
         let cx = Cx { view: &view, site: &site, answers: &answers, fresh: &fresh };
         let found = findings(&cx, &[gone]).unwrap();
         let no = checked_bricks(&cx, &bricks, &[gone], &found).unwrap_err();
         assert_eq!(no.text, "Staging failed on h2. Error: Node h2 is not connected any more");
+    }
+
+    /// Where a node knows of a brick that has gone meanwhile it is asked to look all the same.
+    #[test]
+    fn a_node_behind_is_asked_again() {
+        let (me, other) = (NodeId::fresh(), NodeId::fresh());
+        let mut view = View::alone(me);
+        let peer = Peer { id: other, hostnames: vec!["h2".into()], state: PeerState::Befriended };
+        view.peers.insert(other, peer);
+        view.alive.insert(other);
+        let bricks = ["h1", "h2"].map(|host| BrickSpec { host: host.into(), path: "/b".into() });
+        let plan = |answers: &[Answered]| {
+            let fresh = [Uuid::nil(); 4];
+            let site = site();
+            let cx = Cx { view: &view, site: &site, answers, fresh: &fresh };
+            place_bricks(&cx, Wanted::new("v", &bricks, false)).unwrap()
+        };
+        let answer = |ask: Ask, answer| Answered { node: ask.node, question: ask.question, answer };
+        let fact = |name: &str, is_me| HostFacts {
+            name: name.into(),
+            is_me,
+            addresses: vec![name.into()],
+        };
+        let fit =
+            CheckedBrick { real_path: "/b".into(), mount_dir: "/b".into(), fsid: 1, warning: None };
+
+        let BrickPlan::Ask(asks) = plan(&[]) else { panic!() };
+        let hosts = Answer::Located(vec![fact("h1", true), fact("h2", false)]);
+        let mut answers: Vec<Answered> =
+            asks.into_iter().map(|ask| answer(ask, hosts.clone())).collect();
+        let BrickPlan::Ask(asks) = plan(&answers) else { panic!() };
+        answers.extend(asks.into_iter().map(|ask| {
+            let found = match ask.node == me {
+                true => Answer::Bricks(vec![fit.clone()]),
+                false => Answer::Places(vec!["/b".into()]),
+            };
+            answer(ask, found)
+        }));
+        let BrickPlan::Ask(asks) = plan(&answers) else { panic!() };
+        let [again] = &asks[..] else { panic!("{asks:?}") };
+        assert_eq!(again.node, other);
+        assert!(matches!(again.question, Question::CheckBricks { compared: true, .. }));
+        answers.push(answer(again.clone(), Answer::Bricks(vec![fit])));
+        let BrickPlan::Ready(placed) = plan(&answers) else { panic!() };
+        assert_eq!(placed.iter().map(|brick| brick.node).collect::<Vec<_>>(), [me, other]);
     }
 
     #[test]

@@ -77,7 +77,7 @@ impl Detach {
 impl Operation for Detach {
     fn plan(&self, cx: &Cx<'_>) -> Result<Step, Refusal> {
         let Some(facts) = located(cx, &self.host) else {
-            let question = Question::Locate { hosts: vec![self.host.clone()], paths: vec![] };
+            let question = Question::Locate { hosts: vec![self.host.clone()] };
             return Ok(Step::Ask(vec![Ask::new(cx.view.me, question)]));
         };
         let node = self.who(cx.view, facts)?;
@@ -112,7 +112,7 @@ impl Operation for Detach {
 
 fn located<'a>(cx: &'a Cx<'_>, host: &str) -> Option<&'a HostFacts> {
     cx.answers.iter().find_map(|answered| match &answered.answer {
-        Answer::Located(located) => located.hosts.iter().find(|facts| facts.name == host),
+        Answer::Located(hosts) => hosts.iter().find(|facts| facts.name == host),
         _ => None,
     })
 }

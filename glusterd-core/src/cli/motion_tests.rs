@@ -11,8 +11,7 @@ use crate::model::{
     Progress, Status, Task, TaskKind, Transport, Volume, VolumeId, VolumeName,
 };
 use crate::ops::{
-    Answer, Answered, Ask, Commit, Cx, HostFacts, Located, Moving, Operation, Outcome, Question,
-    Site, Step,
+    Answer, Answered, Ask, Commit, Cx, HostFacts, Moving, Operation, Outcome, Question, Site, Step,
 };
 use crate::rpc::Dict;
 use crate::store::{Edit, View};
@@ -234,8 +233,8 @@ fn hosts() -> Answered {
     let names = hosts.iter().map(|host| host.name.clone()).collect();
     Answered {
         node: node(1),
-        question: Question::Locate { hosts: names, paths: vec![] },
-        answer: Answer::Located(Located { hosts, paths: vec![] }),
+        question: Question::Locate { hosts: names },
+        answer: Answer::Located(hosts),
     }
 }
 

@@ -9,8 +9,7 @@
 use super::args::Args;
 use super::bricks::{BrickPlan, PlacedBrick, Wanted, place_bricks};
 use super::motion::{Joining, mark_new};
-use crate::host::overlaps;
-use crate::model::{Brick, BrickSpec, DefragStatus, Kind, Refusal, Volume};
+use crate::model::{Brick, BrickSpec, DefragStatus, Kind, Refusal, Volume, overlaps};
 use crate::ops::{Answer, Ask, Commit, Cx, Operation, Outcome, Question, Step};
 use crate::rpc::Dict;
 use crate::store::Edit;
@@ -118,8 +117,7 @@ impl ReplaceBrick {
     /// Stock's other words for what is wrong with the target.
     fn unplaceable(&self, cx: &Cx<'_>, target: &BrickSpec, no: Refusal) -> Refusal {
         let unknown = cx.answers.iter().any(|a| match &a.answer {
-            Answer::Located(found) => found
-                .hosts
+            Answer::Located(hosts) => hosts
                 .iter()
                 .any(|host| host.name == target.host && !host.is_me && host.addresses.is_empty()),
             _ => false,

@@ -26,11 +26,11 @@ impl SyncVolume {
 impl Operation for SyncVolume {
     fn plan(&self, cx: &Cx<'_>) -> Result<Step, Refusal> {
         let Some(answered) = cx.answers.first() else {
-            let question = Question::Locate { hosts: vec![self.host.clone()], paths: vec![] };
+            let question = Question::Locate { hosts: vec![self.host.clone()] };
             return Ok(Step::Ask(vec![Ask::new(cx.view.me, question)]));
         };
-        if let Answer::Located(located) = &answered.answer
-            && located.hosts.iter().any(|host| host.is_me)
+        if let Answer::Located(hosts) = &answered.answer
+            && hosts.iter().any(|host| host.is_me)
         {
             return Err(Refusal::handler("sync from localhost not allowed"));
         }

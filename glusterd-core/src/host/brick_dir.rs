@@ -72,18 +72,6 @@ pub enum VolumeIdCheck {
     Other(String),
 }
 
-/// Whether one of two real paths contains or equals the other.
-pub fn overlaps(a: &str, b: &str) -> bool {
-    let inside = |inner: &str, outer: &str| {
-        let outer = outer.trim_end_matches('/');
-        inner
-            .trim_end_matches('/')
-            .strip_prefix(outer)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    inside(a, b) || inside(b, a)
-}
-
 /// Makes the directory if it is missing and tells whether it can become a brick. Leaves no mark.
 /// Some text: what only force makes good.
 pub fn check(fs: &dyn BrickFs, ask: &PrepareBrick) -> Result<Option<String>, String> {
@@ -480,16 +468,5 @@ mod tests {
         check("/m/b", "/m", "/b");
         check("/m", "/m", "/");
         check("/root", "/", "/root");
-    }
-
-    #[test]
-    fn overlapping_paths() {
-        let check = |a, b, want| assert_eq!(overlaps(a, b), want, "{a} {b}");
-        check("/a/b", "/a/b", true);
-        check("/a/b", "/a/b/c", true);
-        check("/a", "/a/b/c", true);
-        check("/a/b", "/a/bc", false);
-        check("/a/b/", "/a/b", true);
-        check("/", "/a", true);
     }
 }

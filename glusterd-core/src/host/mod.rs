@@ -14,7 +14,7 @@ mod process;
 mod real;
 
 pub use brick_dir::{
-    BrickPlace, BrickReady, MarkBrick, PrepareBrick, StartBrick, VolumeIdCheck, overlaps, reason,
+    BrickPlace, BrickReady, MarkBrick, PrepareBrick, StartBrick, VolumeIdCheck, reason,
 };
 pub use dirs::{Dirs, LOG_DEFAULT, RUN_DEFAULT, WORK_DEFAULT};
 pub use fs::BrickFs;

@@ -74,6 +74,18 @@ impl Brick {
     }
 }
 
+/// Whether one of two real paths contains or equals the other.
+pub fn overlaps(a: &str, b: &str) -> bool {
+    let inside = |inner: &str, outer: &str| {
+        let outer = outer.trim_end_matches('/');
+        inner
+            .trim_end_matches('/')
+            .strip_prefix(outer)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    inside(a, b) || inside(b, a)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,5 +101,16 @@ mod tests {
         check("fe80::1:/a", Some("fe80::1:/a"));
         check("h:a", None);
         check(":/a", None);
+    }
+
+    #[test]
+    fn overlapping_paths() {
+        let check = |a, b, want| assert_eq!(overlaps(a, b), want, "{a} {b}");
+        check("/a/b", "/a/b", true);
+        check("/a/b", "/a/b/c", true);
+        check("/a", "/a/b/c", true);
+        check("/a/b", "/a/bc", false);
+        check("/a/b/", "/a/b", true);
+        check("/", "/a", true);
     }
 }

@@ -13,7 +13,7 @@ mod refusal;
 mod task;
 mod volume;
 
-pub use brick::{Brick, BrickRef, BrickSpec};
+pub use brick::{Brick, BrickRef, BrickSpec, overlaps};
 pub use layout::{Kind, Layout};
 pub use names::{NodeId, VolumeId, VolumeName, dash_path, strip_dash_path};
 pub use op_version::{OP_VERSION_MAX, OP_VERSION_MIN};

@@ -1,9 +1,9 @@
 //! Letters as keys in the coordinator: how one is cut into sheets, written, and put together again.
 
 use crate::store::keys::{read_sheet, sheet};
-use coord_api::{Entry, Key, Session, Space, Txn, TxnOutcome};
+use coord_api::{Effect, Entry, Key, Session, Space, Txn, TxnOutcome};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use uuid::Uuid;
 
 /// Well below the value limit of every coordinator.
@@ -47,24 +47,37 @@ pub(super) fn keys(
     (0..of).map(key).collect::<coord_api::Result<_>>().ok()
 }
 
-/// Sheets of any number of letters, as many in a change as fit.
+/// Sheets of any number of letters, each with its letter's number, as many in a change as fit.
+/// Returns the letters that were certainly not sent; one that may have been may yet be answered.
 pub(super) async fn post_all(
     session: &dyn Session,
-    mut sheets: VecDeque<(Key, Vec<u8>)>,
-) -> coord_api::Result<()> {
+    mut sheets: VecDeque<(usize, Key, Vec<u8>)>,
+) -> BTreeSet<usize> {
     while !sheets.is_empty() {
         let (mut txn, mut bytes, mut count) = (Txn::new(), 0, 0);
-        while let Some((_, sheet)) = sheets.front()
+        let mut letters = BTreeSet::new();
+        while let Some((.., sheet)) = sheets.front()
             && (count == 0 || bytes + sheet.len() <= BYTES_AT_ONCE && count < SHEETS_AT_ONCE)
         {
-            let (key, sheet) = sheets.pop_front().expect("seen above");
+            let (letter, key, sheet) = sheets.pop_front().expect("seen above");
             bytes += sheet.len();
             count += 1;
             txn = txn.put_ephemeral(&key, sheet);
+            letters.insert(letter);
         }
-        session.txn(txn).await?;
+        match session.txn(txn).await {
+            Ok(_) => {}
+            Err(error) if error.effect == Effect::Unknown => {
+                tracing::warn!(%error, "questions may not have been sent");
+            }
+            Err(error) => {
+                tracing::warn!(%error, "questions were not sent");
+                letters.extend(sheets.iter().map(|(letter, ..)| *letter));
+                return letters;
+            }
+        }
     }
-    Ok(())
+    BTreeSet::new()
 }
 
 /// `false`: what it answers was withdrawn.
@@ -122,7 +135,63 @@ impl Inbox {
 mod tests {
     use super::*;
     use crate::store::keys::QUESTIONS;
-    use coord_api::{Revision, SessionId, Version};
+    use async_trait::async_trait;
+    use coord_api::{ErrorKind, Revision, SessionId, SessionState, StrictHold, Version};
+    use parking_lot::Mutex;
+    use std::time::{Duration, Instant};
+    use tokio::sync::watch;
+
+    /// Answers one change after the other as told, and is asked for nothing else.
+    #[derive(Debug)]
+    struct Scripted(Mutex<VecDeque<coord_api::Result<TxnOutcome>>>);
+
+    #[async_trait]
+    impl Session for Scripted {
+        fn id(&self) -> SessionId {
+            SessionId(1)
+        }
+
+        fn ttl(&self) -> Duration {
+            unreachable!()
+        }
+
+        fn state(&self) -> watch::Receiver<SessionState> {
+            unreachable!()
+        }
+
+        async fn txn(&self, _: Txn) -> coord_api::Result<TxnOutcome> {
+            self.0.lock().pop_front().expect("nothing is sent any more")
+        }
+
+        async fn confirm(&self) -> coord_api::Result<Instant> {
+            unreachable!()
+        }
+
+        fn hold_strict(&self) -> StrictHold {
+            unreachable!()
+        }
+
+        async fn close(&self) -> coord_api::Result<()> {
+            unreachable!()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_letter_that_may_have_gone_out_is_waited_for() {
+        let error = |effect| {
+            let mut error: coord_api::Error = ErrorKind::Timeout.into();
+            error.effect = effect;
+            Err(error)
+        };
+        let sent = Ok(TxnOutcome::Committed { revision: Revision(1), versions: vec![] });
+        let outcomes = [sent, error(Effect::Unknown), error(Effect::None)];
+        let session = Scripted(Mutex::new(outcomes.into()));
+        let letter = |number: usize| {
+            let key = entry(Uuid::new_v4(), 0, 1, "").key;
+            (number, key, vec![0; BYTES_AT_ONCE])
+        };
+        assert_eq!(post_all(&session, (0..5).map(letter).collect()).await, [2, 3, 4].into());
+    }
 
     fn entry(id: Uuid, at: usize, of: usize, text: &str) -> Entry {
         let stem = sheet(Uuid::max(), id, at, of);

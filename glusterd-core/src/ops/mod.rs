@@ -27,7 +27,7 @@ mod supervised;
 pub use converge::{Announce, Converger, Progress};
 pub use engine::{Engine, NodeFailed, Nodes};
 pub use marks::Marks;
-pub use node::{Clients, LocalNode, is_taken};
+pub use node::{Clients, LocalNode};
 pub use node_motion::moving;
 pub use partings::Partings;
 pub use pool_nodes::PoolNodes;

@@ -8,14 +8,14 @@ use super::engine::NodeFailed;
 use super::marks::Marks;
 use super::partings::Partings;
 use super::processes::Processes;
-use super::question::{Answer, CheckedBrick, HostFacts, Located, Question, RemoteHooks};
+use super::question::{Answer, CheckedBrick, HostFacts, Question, RemoteHooks};
 use crate::host::{
-    HOOK_EVENTS, HookQueue, HookRun, Host, MarkBrick, Phase, PrepareBrick, StartBrick, overlaps,
+    HOOK_EVENTS, HookQueue, HookRun, Host, MarkBrick, Phase, PrepareBrick, StartBrick,
 };
 use crate::membership::OwnStore;
 use crate::model::{Brick, BrickRef, NodeId, Refusal, Volume, VolumeName, errno};
 use crate::rpc::Dict;
-use crate::store::{Store, View};
+use crate::store::Store;
 use coord_api::Revision;
 use std::sync::Arc;
 use std::time::Duration;
@@ -144,7 +144,7 @@ impl LocalNode {
     async fn answer(&self, question: &Question, until: Instant) -> Answer {
         let bound = until.saturating_duration_since(Instant::now());
         match question {
-            Question::Locate { hosts, paths } => self.locate(hosts, paths).await,
+            Question::Locate { hosts } => self.locate(hosts).await,
             Question::FindPeer { host } => self.find_peer(host).await,
             Question::AwaitPeer { node } => self.await_peer(NodeId(*node), until).await,
             Question::AwaitGone { node, may_go } => {
@@ -169,7 +169,7 @@ impl LocalNode {
                     false => self.in_the_way(bricks, instead_of.as_deref()).await,
                 };
                 match places {
-                    Some(paths) => Answer::Located(Located { hosts: vec![], paths }),
+                    Some(places) => Answer::Places(places),
                     None => self.check_bricks(volume, bricks, *force, *any_device).await,
                 }
             }
@@ -196,25 +196,18 @@ impl LocalNode {
         }
     }
 
-    async fn locate(&self, hosts: &[String], paths: &[String]) -> Answer {
-        let mut located = Located::default();
+    async fn locate(&self, hosts: &[String]) -> Answer {
+        let mut located = Vec::with_capacity(hosts.len());
         for name in hosts {
             let addresses = self.host.addresses(name).await.unwrap_or_default();
             let is_me = self.is_me(name).await;
-            located.hosts.push(HostFacts {
+            located.push(HostFacts {
                 name: name.clone(),
                 is_me,
                 addresses: addresses.iter().map(ToString::to_string).collect(),
             });
         }
-        for path in paths {
-            located.paths.push(self.place_of(path).await);
-        }
         Answer::Located(located)
-    }
-
-    async fn place_of(&self, path: &str) -> String {
-        self.host.real_path(path).await.unwrap_or_else(|_| path.to_owned())
     }
 
     /// Where the bricks lie, if one of them meets another one.
@@ -225,15 +218,13 @@ impl LocalNode {
     ) -> Option<Vec<String>> {
         let mut places = Vec::with_capacity(bricks.len());
         for (_, path) in bricks {
-            places.push(self.place_of(path).await);
+            let place = self.host.real_path(path).await;
+            places.push(place.unwrap_or_else(|_| path.clone()));
         }
         let view = self.store.view();
         let instead_of = instead_of.map(|path| BrickRef { node: view.me, path: path.to_owned() });
-        let meets = |(i, place): (usize, &String)| {
-            is_taken(&view, view.me, place, instead_of.as_ref())
-                || places[..i].iter().any(|other| overlaps(other, place))
-        };
-        places.iter().enumerate().any(meets).then_some(places)
+        let here: Vec<_> = places.iter().map(|place| (view.me, place.as_str())).collect();
+        view.in_the_way(&here, instead_of.as_ref()).map(|_| places)
     }
 
     async fn is_me(&self, name: &str) -> bool {
@@ -376,15 +367,6 @@ impl LocalNode {
         }
         Answer::Status(status)
     }
-}
-
-/// Whether a place on a node contains or is contained by a brick there, but for `instead_of`.
-pub fn is_taken(view: &View, node: NodeId, place: &str, instead_of: Option<&BrickRef>) -> bool {
-    view.volumes.values().flat_map(|volume| &volume.bricks).any(|brick| {
-        brick.node == node
-            && instead_of != Some(&brick.reference())
-            && overlaps(brick.place(), place)
-    })
 }
 
 fn never_started(volume: &Volume) -> bool {

@@ -149,18 +149,22 @@ impl Post {
             let until = bounded(question, until);
             let drawn = self.draw(addressee, question, &of, until, &*session);
             let drawn = drawn.map(|(letter, text)| {
-                sheets.extend(letter.keys.iter().cloned().zip(text));
+                let number = sent.len();
+                sheets.extend(letter.keys.iter().cloned().zip(text).map(|(k, s)| (number, k, s)));
                 letter
             });
-            sent.push((drawn.map_err(|why| (of, why)), until));
+            sent.push((drawn, of, until));
         }
-        if let Err(error) = post_all(&*session, sheets).await {
-            tracing::warn!(%error, "a question was not sent");
-            return alike("could not be asked");
-        }
-        let answers = sent.into_iter().map(async |(letter, until)| match letter {
-            Ok(letter) => self.answers(letter, &*session, until).await,
-            Err((of, why)) => of.into_iter().map(|node| silent(node, why)).collect(),
+        let unsent = post_all(&*session, sheets).await;
+        let answers = sent.into_iter().enumerate().map(async |(number, (letter, of, until))| {
+            let letter = letter.and_then(|letter| match unsent.contains(&number) {
+                true => Err("could not be asked"),
+                false => Ok(letter),
+            });
+            match letter {
+                Ok(letter) => self.answers(letter, &*session, until).await,
+                Err(why) => of.into_iter().map(|node| silent(node, why)).collect(),
+            }
         });
         join_all(answers).await.into_iter().flatten().collect()
     }

@@ -10,9 +10,9 @@ use uuid::Uuid;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Question {
-    /// Which of the hosts are this node, at which addresses, and where do the paths really lie?
-    /// Answer: `Located`.
-    Locate { hosts: Vec<String>, paths: Vec<String> },
+    /// Which of the hosts are this node, and at which addresses are they? Answer: `Located`, in the
+    /// order asked.
+    Locate { hosts: Vec<String> },
     /// Which running daemon is that, and is it free to join? Answer: `Candidate`.
     FindPeer { host: String },
     /// Wait for a new member to show itself. Answer: `Done`, in any case.
@@ -29,7 +29,7 @@ pub enum Question {
     /// Answer: `Done`.
     TellClients { volumes: Vec<(String, u32)> },
     /// May these paths become bricks? Creates missing directories; leaves no other mark. Answer:
-    /// `Bricks`; `Located`, and nothing looked at further, if as far as this node knows one of them
+    /// `Bricks`; `Places`, and nothing looked at further, if as far as this node knows one of them
     /// lies in another brick than `instead_of`, and whoever asks has not `compared` them itself.
     CheckBricks {
         volume: String,
@@ -89,7 +89,9 @@ pub enum Answer {
     Text(String),
     /// A serialized dict.
     Dict(Vec<u8>),
-    Located(Located),
+    Located(Vec<HostFacts>),
+    /// Real paths, in the order asked; a part that does not exist yet stands as given.
+    Places(Vec<String>),
     Candidate(Candidate),
     Bricks(Vec<CheckedBrick>),
     Status(NodeStatus),
@@ -118,14 +120,7 @@ pub struct Moving {
     pub seconds_left: u64,
 }
 
-/// Hosts and paths as one node sees them, in the order asked.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Located {
-    pub hosts: Vec<HostFacts>,
-    /// Canonical; a part that does not exist yet stands as given.
-    pub paths: Vec<String>,
-}
-
+/// A host as one node sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostFacts {
     pub name: String,

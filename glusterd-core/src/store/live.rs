@@ -203,7 +203,10 @@ impl Store {
         }
         let until = Instant::now() + at_most;
         let opts = ReadOpts { timeout: Some(at_most), ..ReadOpts::default() };
-        let (changed, _) = self.coordinator.get(&self.pool().changed(), opts).await.ok()?;
+        let read = self.coordinator.get(&self.pool().changed(), opts).await;
+        let unknown =
+            |error: &_| tracing::warn!(%error, "not known what other nodes have finished");
+        let (changed, _) = read.inspect_err(unknown).ok()?;
         let revision = changed.map_or(Revision(0), |entry| entry.modified);
         self.wait_for(revision, until.saturating_duration_since(Instant::now())).await
     }

@@ -3,7 +3,7 @@
 //! Immutable and cheap to share; a change makes a new image. Built by the follower from the
 //! coordinator (or, while that is away, from the local mirror: see `Freshness`).
 
-use crate::model::{Global, NodeId, Peer, Progress, Volume, VolumeName};
+use crate::model::{BrickRef, Global, NodeId, Peer, Progress, Volume, VolumeName, overlaps};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -92,6 +92,25 @@ impl View {
         self.volumes.values().filter(wants).map(|volume| volume.name.clone()).collect()
     }
 
+    /// The first of these real paths that contains, equals or lies inside a brick of its node, but
+    /// for `instead_of`, or one before it.
+    pub fn in_the_way(
+        &self,
+        places: &[(NodeId, &str)],
+        instead_of: Option<&BrickRef>,
+    ) -> Option<usize> {
+        let bricks = || self.volumes.values().flat_map(|volume| &volume.bricks);
+        let meets = |(node, place): (NodeId, &str), before: &[(NodeId, &str)]| {
+            let taken = bricks().any(|brick| {
+                brick.node == node
+                    && overlaps(brick.place(), place)
+                    && instead_of != Some(&brick.reference())
+            });
+            taken || before.iter().any(|(other, path)| *other == node && overlaps(path, place))
+        };
+        (0..places.len()).find(|i| meets(places[*i], &places[..*i]))
+    }
+
     pub fn started(&self) -> impl Iterator<Item = &Arc<Volume>> {
         self.volumes.values().filter(|volume| volume.is_started())
     }
@@ -101,6 +120,23 @@ impl View {
 mod tests {
     use super::*;
     use crate::model::PeerState;
+    use crate::supervise::sample;
+
+    #[test]
+    fn places_that_meet() {
+        let (me, other) = (sample::ME, sample::OTHER);
+        let mut volume = sample::volume("v", &["/link"]);
+        volume.bricks[0].real_path = "/b".into();
+        let brick = volume.bricks[0].reference();
+        let view = sample::view(vec![volume]);
+        let check = |places: &[(NodeId, &str)], instead_of: Option<&BrickRef>, want| {
+            assert_eq!(view.in_the_way(places, instead_of), want, "{places:?}");
+        };
+        check(&[(me, "/a"), (me, "/b/c")], None, Some(1));
+        check(&[(me, "/link"), (other, "/b")], None, None);
+        check(&[(me, "/b")], Some(&brick), None);
+        check(&[(other, "/a/b"), (me, "/a"), (other, "/a")], None, Some(2));
+    }
 
     #[test]
     fn quorum_is_a_majority_or_the_ratio() {
