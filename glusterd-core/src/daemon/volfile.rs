@@ -97,7 +97,7 @@ mod tests {
             brick.id = format!("v-client-{at}");
         }
         view.volumes.insert(volume.name.clone(), Arc::new(volume));
-        let report = Mirror::new(dir.path(), None).apply(None, &view, &Observed::default());
+        let report = Mirror::new(dir.path(), None).apply(None, &view, |_| Observed::default());
         assert_eq!(report.damage, []);
         let ask = |text: &str| {
             volfile(&words(&format!("glusterd volfile {text} --workdir {}", dir.path().display())))

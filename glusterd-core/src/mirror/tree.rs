@@ -1,4 +1,4 @@
-//! Keeps the tree like the cluster image, and reads it back when there is nothing better.
+//! Keeps the tree like the cluster image.
 //!
 //! Blocking; one caller at a time. A file is written only when it differs, beside its place and
 //! then renamed over it, so a reader sees the old or the new text. No fsync on the way: the tree is
@@ -8,15 +8,12 @@
 //!
 //! Facts: processes.md 12 (layout, delete); libglusterfs/src/store.c (modes, rename) (v10.3).
 
-use super::parse;
 use super::quota;
 use super::text;
-use crate::model::{
-    BrickRef, NodeId, OP_VERSION_MAX, Peer, PeerState, Progress, Volume, VolumeName,
-};
+use crate::model::{BrickRef, Progress, Volume, VolumeName};
 use crate::store::{Freshness, View};
 use crate::volgen::{self, Facts, Service};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,13 +21,13 @@ use std::sync::Arc;
 
 use super::disk::{self, Names};
 
-/// What this node knows of its processes and the coordinator does not.
+/// What this node knows of a volume's processes and the coordinator does not.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
     pub brick_ports: HashMap<BrickRef, u16>,
-    pub snapd_ports: HashMap<VolumeName, u16>,
-    /// How the volumes' tasks ended on this node.
-    pub progress: HashMap<VolumeName, Progress>,
+    pub snapd_port: Option<u16>,
+    /// How the volume's task ended on this node.
+    pub progress: Option<Progress>,
 }
 
 /// A file that could not be written or understood; the others were.
@@ -47,6 +44,8 @@ pub struct Report {
     pub volumes: BTreeSet<VolumeName>,
     pub services: Vec<Service>,
     pub damage: Vec<Damage>,
+    /// Volumes that some of the damage is in.
+    pub damaged: BTreeSet<VolumeName>,
 }
 
 impl Report {
@@ -55,7 +54,11 @@ impl Report {
         !self.volumes.is_empty() || !self.services.is_empty()
     }
 
-    fn note<T>(&mut self, path: &Path, done: Result<T, impl std::fmt::Display>) -> Option<T> {
+    pub(super) fn note<T>(
+        &mut self,
+        path: &Path,
+        done: Result<T, impl std::fmt::Display>,
+    ) -> Option<T> {
         match done {
             Ok(value) => Some(value),
             Err(error) => {
@@ -66,18 +69,10 @@ impl Report {
     }
 }
 
-/// What the tree could still say.
-#[derive(Clone, Debug)]
-pub struct Loaded {
-    /// [`Freshness::Stale`]; only this node alive.
-    pub view: View,
-    pub damage: Vec<Damage>,
-}
-
 /// The tree of one working directory.
 #[derive(Clone, Debug)]
 pub struct Mirror {
-    work: PathBuf,
+    pub(super) work: PathBuf,
     bind_address: Option<String>,
 }
 
@@ -100,30 +95,42 @@ impl Mirror {
         }
     }
 
-    /// Brings the tree from `old` (`None`: whatever is there) to `new`. A stale image changes
-    /// nothing: it came from here.
-    pub fn apply(&self, old: Option<&View>, new: &View, observed: &Observed) -> Report {
+    /// Brings the tree from `old` (`None`: whatever is there) to `new`. What a current `old` shares
+    /// with it is not looked at: an earlier call has written it. A stale image changes nothing: it
+    /// came from here.
+    pub fn apply(
+        &self,
+        old: Option<&View>,
+        new: &View,
+        observed: impl Fn(&Volume) -> Observed,
+    ) -> Report {
         let mut report = Report::default();
         if new.freshness == Freshness::Stale {
             return report;
         }
-        self.pool_files(new, &mut report);
-        let own = self.own();
-        self.remember(new.volumes.keys(), own.iter(), &mut report);
-        let gone = own.iter().filter(|name| !new.volumes.contains_key(*name));
-        let left: Vec<_> = gone.filter(|name| !self.discard(name, &mut report)).collect();
-        self.remember(new.volumes.keys(), left.into_iter(), &mut report);
+        let written = old.filter(|old| old.freshness == Freshness::Current);
+        self.pool_files(written, new, &mut report);
+        let same_names = written.is_some_and(|old| old.volumes.keys().eq(new.volumes.keys()));
+        let own = (!same_names).then(|| self.own());
+        if let Some(own) = &own {
+            self.keep_names(own, new, &mut report);
+        }
+        let ours = |name: &VolumeName| own.as_ref().is_none_or(|own| own.contains(name));
         let same = |name: &VolumeName, volume: &Arc<Volume>| {
-            old.filter(|old| old.op_version() == new.op_version() && own.contains(name))
+            old.filter(|old| old.op_version() == new.op_version() && ours(name))
                 .and_then(|old| old.volumes.get(name))
                 .is_some_and(|before| Arc::ptr_eq(before, volume))
         };
         let changed: Vec<_> =
             new.volumes.iter().filter(|(name, volume)| !same(name, volume)).collect();
         for (_, volume) in &changed {
-            self.volume(new, volume, observed, &mut report);
+            let before = report.damage.len();
+            self.volume(new, volume, &observed(volume), &mut report);
+            if report.damage.len() > before {
+                report.damaged.insert(volume.name.clone());
+            }
         }
-        if !changed.is_empty() || own.len() != new.volumes.len() {
+        if !changed.is_empty() || own.is_some_and(|own| own.len() != new.volumes.len()) {
             self.services(new, &mut report);
         }
         report
@@ -144,7 +151,20 @@ impl Mirror {
         Ok(rustix::fs::syncfs(fs::File::open(&self.work)?)?)
     }
 
-    fn pool_files(&self, view: &View, report: &mut Report) {
+    /// Notes the volumes' names, and discards what none of them has any more.
+    fn keep_names(&self, own: &BTreeSet<VolumeName>, view: &View, report: &mut Report) {
+        self.remember(view.volumes.keys(), own.iter(), report);
+        let gone = own.iter().filter(|name| !view.volumes.contains_key(*name));
+        let left: Vec<_> = gone.filter(|name| !self.discard(name, report)).collect();
+        self.remember(view.volumes.keys(), left.into_iter(), report);
+    }
+
+    fn pool_files(&self, written: Option<&View>, view: &View, report: &mut Report) {
+        let differ =
+            |old: &View| (old.me, &old.global, &old.peers) != (view.me, &view.global, &view.peers);
+        if !written.is_none_or(differ) {
+            return;
+        }
         let mut put = |name: &str, text: String| {
             let path = self.work.join(name);
             let done = disk::put(&path, &text);
@@ -197,9 +217,9 @@ impl Mirror {
             let name = format!("bricks/{}", text::file_of(&arbiter.host, &arbiter.path));
             put(name, text::thin_arbiter(volume, arbiter));
         }
-        let progress = observed.progress.get(&volume.name);
+        let progress = observed.progress.as_ref();
         put("node_state.info".into(), text::node_state(volume.task.as_ref(), progress));
-        let port = observed.snapd_ports.get(&volume.name).copied().unwrap_or(0);
+        let port = observed.snapd_port.unwrap_or(0);
         put("snapd.info".into(), text::snapd_info(port));
     }
 
@@ -289,7 +309,7 @@ impl Mirror {
         gone
     }
 
-    fn folder(&self, name: &VolumeName) -> PathBuf {
+    pub(super) fn folder(&self, name: &VolumeName) -> PathBuf {
         self.work.join("vols").join(name.as_str())
     }
 
@@ -311,83 +331,10 @@ impl Mirror {
         let done = disk::put(&path, &text);
         report.note(&path, done);
     }
-
-    /// Reads the tree. What is damaged is left out and named; a folder that this daemon did not
-    /// write is read too, so that a tree of stock's can be looked at.
-    pub fn load(&self, me: NodeId) -> Loaded {
-        let mut view = View { counted: false, ..View::alone(me) };
-        let mut report = Report::default();
-        let mut op_version = OP_VERSION_MAX;
-        self.read("glusterd.info", &mut report, |text| {
-            op_version = parse::glusterd_info(text)?.1;
-            Ok(())
-        });
-        let mut global = crate::model::Global { op_version, ..Default::default() };
-        self.read("options", &mut report, |text| {
-            global = parse::options(text, op_version)?;
-            Ok(())
-        });
-        view.global = Arc::new(global);
-        let own =
-            Peer { id: me, hostnames: vec!["localhost".into()], state: PeerState::Befriended };
-        view.peers.insert(me, own);
-        for name in disk::names(&self.work.join("peers")) {
-            self.read(&format!("peers/{name}"), &mut report, |text| {
-                let peer = parse::peer(text)?;
-                view.peers.insert(peer.id, peer);
-                Ok(())
-            });
-        }
-        for name in disk::names(&self.work.join("vols")) {
-            let Some(name) = VolumeName::parse(&name) else { continue };
-            let dir = self.folder(&name);
-            if let Some(volume) = report.note(&dir, load_volume(&dir, &name)) {
-                view.volumes.insert(name, Arc::new(volume));
-            }
-        }
-        Loaded { view, damage: report.damage }
-    }
-
-    fn read(
-        &self,
-        name: &str,
-        report: &mut Report,
-        take: impl FnOnce(&str) -> Result<(), parse::ParseError>,
-    ) {
-        let path = self.work.join(name);
-        let done = match disk::read(&path) {
-            Ok(text) => take(&text).map_err(|error| error.to_string()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error.to_string()),
-        };
-        report.note(&path, done);
-    }
 }
 
 fn brick_files(volume: &Volume) -> Names {
     let bricks = volume.bricks.iter().map(|brick| text::file_of(&brick.host, &brick.path));
     let arbiter = volume.thin_arbiter.iter().map(|a| text::file_of(&a.host, &a.path));
     bricks.chain(arbiter).collect()
-}
-
-fn load_volume(dir: &Path, name: &VolumeName) -> Result<Volume, String> {
-    let read =
-        |path: PathBuf| disk::read(&path).map_err(|error| format!("{}: {error}", path.display()));
-    let info = read(dir.join("info"))?;
-    let mut bricks = BTreeMap::new();
-    for file in disk::names(&dir.join("bricks")) {
-        let text = read(dir.join("bricks").join(&file))?;
-        bricks.insert(file, text);
-    }
-    let state = disk::read(&dir.join("node_state.info")).ok();
-    let volume = parse::volume(name, &info, &bricks, state.as_deref());
-    // Progress of a task is not worth a volume.
-    let volume = volume.or_else(|_| parse::volume(name, &info, &bricks, None));
-    let mut volume = volume.map_err(|error| error.to_string())?;
-    if let Ok(conf) = disk::read_bytes(&dir.join(quota::CONF)) {
-        let cksum = disk::read(&dir.join(quota::CKSUM)).unwrap_or_default();
-        volume.quota = quota::parse(&conf, &cksum)
-            .map_err(|wrong| format!("{}: {wrong}", dir.join(quota::CONF).display()))?;
-    }
-    Ok(volume)
 }

@@ -1,7 +1,7 @@
 //! Whom a change concerns: the nodes that a command waits for.
 //!
-//! Every node acts on every change by itself. Waiting for all of them would make a change cost what
-//! the pool is large; whoever is not waited for catches up before it serves the next command, or
+//! Every node acts on every change by itself. Waiting for all of them would make a change, or a node's
+//! joining, cost what the pool is large; whoever is not waited for catches up before it serves the next command, or
 //! gives a volfile of a volume that it does not know.
 
 use crate::model::{NodeId, Volume};
@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 pub enum Concerned {
     /// Every member.
     All,
-    /// Those with bricks of what changes.
+    /// Those with bricks of what changes, and those that come.
     Some(BTreeSet<NodeId>),
 }
 
@@ -25,7 +25,14 @@ impl Concerned {
             let (old, new) = match edit {
                 Edit::PutVolume(new) => (before.volumes.get(&new.name), Some(&**new)),
                 Edit::DeleteVolume(name) => (before.volumes.get(name), None),
-                _ => return Concerned::All,
+                Edit::Adopt(adoption) => {
+                    nodes.insert(adoption.node);
+                    continue;
+                }
+                Edit::PutPeer(_) | Edit::DeletePeer(_) | Edit::Release { .. } => continue,
+                Edit::PutGlobal(_) | Edit::PutProgress(_) | Edit::DeleteProgress { .. } => {
+                    return Concerned::All;
+                }
             };
             let old = old.map(|volume| &**volume);
             if starts_anew(old, new) || daemons(old) != daemons(new) {
@@ -57,8 +64,11 @@ fn starts_anew(old: Option<&Volume>, new: Option<&Volume>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Global, Status};
+    use crate::model::{Global, Peer, PeerState, Status};
+    use crate::store::{Adoption, Pool};
     use crate::supervise::sample::{view, volume};
+    use coord_api::Version;
+    use uuid::Uuid;
 
     fn check(before: &Volume, after: Edit, want: Concerned) {
         let before = view(vec![before.clone()]);
@@ -89,6 +99,12 @@ mod tests {
         with_quota.options.set("features.quota", "on");
         check(&here, put(&with_quota), Concerned::All);
         check(&here, Edit::PutGlobal(Global::default()), Concerned::All);
+        let peer = Peer { id: other, hostnames: vec![], state: PeerState::Befriended };
+        check(&here, Edit::PutPeer(peer), some(&[]));
+        check(&here, Edit::DeletePeer(other), some(&[]));
+        let (from, leaves) = (Pool(Uuid::nil()), vec![]);
+        let adoption = Adoption { node: other, member: Version([1; 3]), from, leaves };
+        check(&here, Edit::Adopt(adoption), some(&[other]));
     }
 
     #[test]

@@ -6,8 +6,8 @@
 
 use super::held::{HELD_MAX, Held, joined};
 use super::processes::Processes;
-use crate::mirror::{Mirror, Observed};
-use crate::model::{BrickRef, VolumeName};
+use crate::mirror::{Mirror, Observed, Report};
+use crate::model::{Brick, Volume, VolumeName};
 use crate::store::{Freshness, Store, View};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -111,7 +111,7 @@ impl Converger {
                 (old, _) => all_volumes(old.as_deref(), &view),
             };
             started = true;
-            self.write(written.as_deref(), &view).await;
+            let report = self.write(written.as_deref(), &view).await;
             if last.as_ref().is_some_and(|last| last.revision > view.revision) {
                 // Another store counts anew: what was reached in the old one says nothing.
                 self.progress.send_modify(|progress| progress.volumes.clear());
@@ -119,7 +119,7 @@ impl Converger {
             if view.freshness == Freshness::Current {
                 self.progress.send_modify(|progress| progress.files = view.revision);
             }
-            written = on_disk(written, &view);
+            written = on_disk(written, &view, report);
             for volume in changed {
                 self.bring_in_line(volume, view.clone());
             }
@@ -130,24 +130,29 @@ impl Converger {
         }
     }
 
-    /// Files of the image; everyone is told only once they can be read.
-    async fn write(self: &Arc<Self>, old: Option<&View>, view: &Arc<View>) {
+    /// Files of the image; everyone is told only once they can be read. `None`: nobody knows which
+    /// were written.
+    async fn write(self: &Arc<Self>, old: Option<&View>, view: &Arc<View>) -> Option<Report> {
         let _one_writer = self.writing.lock().await;
         let held = joined(old, view);
         let (this, old, new) = (self.clone(), old.cloned(), view.clone());
-        let observed = self.observed(view);
-        let written =
-            tokio::task::spawn_blocking(move || this.mirror.apply(old.as_ref(), &new, &observed));
+        let written = tokio::task::spawn_blocking(move || {
+            this.mirror.apply(old.as_ref(), &new, |volume| this.observed(&new, volume))
+        });
         match written.await {
-            Ok(report) => self.after_writing(&report, &held),
+            Ok(report) => {
+                self.after_writing(&report, &held);
+                Some(report)
+            }
             Err(error) => {
-                tracing::error!(%error, "the files of the configuration were not written")
+                tracing::error!(%error, "the files of the configuration were not written");
+                None
             }
         }
     }
 
     /// `held`: volumes, and their versions, whose new bricks have yet to start.
-    fn after_writing(&self, report: &crate::mirror::Report, held: &BTreeMap<VolumeName, u32>) {
+    fn after_writing(&self, report: &Report, held: &BTreeMap<VolumeName, u32>) {
         for damage in &report.damage {
             tracing::error!(path = %damage.path.display(), reason = damage.reason, "file not written");
         }
@@ -158,20 +163,16 @@ impl Converger {
         }
     }
 
-    fn observed(&self, view: &View) -> Observed {
-        let ports = self.processes.brick_ports();
-        let mut observed =
-            Observed { snapd_ports: self.processes.snapd_ports(), ..Observed::default() };
-        for ((_, path), port) in ports {
-            observed.brick_ports.insert(BrickRef { node: view.me, path }, port);
+    fn observed(&self, view: &View, volume: &Volume) -> Observed {
+        let port = |(_, brick): (usize, &Brick)| {
+            Some((brick.reference(), self.processes.brick_port(&volume.name, &brick.path)?))
+        };
+        let task = volume.task.as_ref();
+        Observed {
+            brick_ports: volume.local_bricks(view.me).filter_map(port).collect(),
+            snapd_port: self.processes.snapd_port(&volume.name),
+            progress: task.and_then(|task| view.progress.get(&(task.id, view.me))).copied(),
         }
-        for volume in view.volumes.values() {
-            let here = volume.task.as_ref().and_then(|t| view.progress.get(&(t.id, view.me)));
-            if let Some(here) = here {
-                observed.progress.insert(volume.name.clone(), *here);
-            }
-        }
-        observed
     }
 
     /// Hands the image to the volume's worker, starting one if there is none.
@@ -257,7 +258,7 @@ impl Converger {
         let _one_writer = self.writing.lock().await;
         // The newest image: one that this worker has yet to see may have taken the folder away.
         let Some(volume) = self.store.view().volumes.get(volume).cloned() else { return };
-        let (this, observed) = (self.clone(), self.observed(view));
+        let (this, observed) = (self.clone(), self.observed(view, &volume));
         let written = tokio::task::spawn_blocking(move || this.mirror.observe(&volume, &observed));
         if let Ok(report) = written.await {
             self.after_writing(&report, &BTreeMap::new());
@@ -266,12 +267,23 @@ impl Converger {
 }
 
 /// What the files say after `seen`. A stale image is not written, and the next current one may share
-/// its records: a change and the loss of the service, seen as one, would never reach the disk.
-fn on_disk(before: Option<Arc<View>>, seen: &Arc<View>) -> Option<Arc<View>> {
-    match seen.freshness {
-        Freshness::Current => Some(seen.clone()),
-        Freshness::Stale => before,
+/// its records: a change and the loss of the service, seen as one, would never reach the disk. What
+/// could not be written is left out, so that it is tried again with the next image.
+fn on_disk(
+    before: Option<Arc<View>>,
+    seen: &Arc<View>,
+    report: Option<Report>,
+) -> Option<Arc<View>> {
+    let report = report?;
+    if seen.freshness == Freshness::Stale {
+        return before;
     }
+    if report.damage.is_empty() {
+        return Some(seen.clone());
+    }
+    let mut rest = View { freshness: Freshness::Stale, ..(**seen).clone() };
+    rest.volumes.retain(|name, _| !report.damaged.contains(name));
+    Some(Arc::new(rest))
 }
 
 fn all_volumes(old: Option<&View>, new: &View) -> BTreeSet<VolumeName> {
@@ -323,10 +335,31 @@ mod tests {
             seen(Freshness::Stale, &new),
             seen(Freshness::Current, &new),
         ] {
-            mirror.apply(written.as_deref(), &image, &Observed::default());
-            written = on_disk(written, &image);
+            let report = mirror.apply(written.as_deref(), &image, |_| Observed::default());
+            written = on_disk(written, &image, Some(report));
         }
         let info = std::fs::read_to_string(folder.path().join("vols/v/info")).unwrap();
         assert!(info.lines().any(|line| line == "version=7"), "{info}");
+    }
+
+    /// A file that stood in the way has gone; nothing of the volume has changed since.
+    #[test]
+    fn what_could_not_be_written_is_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let mirror = Mirror::new(folder.path(), None);
+        std::fs::create_dir_all(folder.path().join("vols")).unwrap();
+        let (path, here) = (folder.path().join("vols/v"), Arc::new(volume("v", &["/b"])));
+        std::fs::write(&path, "").unwrap();
+        let mut written = None;
+        let mut apply = || {
+            let image = seen(Freshness::Current, &here);
+            let report = mirror.apply(written.as_deref(), &image, |_| Observed::default());
+            written = on_disk(written.take(), &image, Some(report));
+        };
+        apply();
+        assert!(path.is_file());
+        std::fs::remove_file(&path).unwrap();
+        apply();
+        assert!(path.join("info").exists());
     }
 }

@@ -70,9 +70,8 @@ impl LocalNode {
         if volume.options.flag("config.memory-accounting") == Some(true) {
             command = command.arg("--mem-accounting");
         }
-        let ports = self.processes.brick_ports();
         for (index, brick) in volume.local_bricks(self.me()) {
-            let port = ports.get(&(volume.name.clone(), brick.path.clone()))?;
+            let port = self.processes.brick_port(&volume.name, &brick.path)?;
             let option = format!("{}-client-{index}.remote-port={port}", volume.name);
             command = command.args(["--xlator-option".to_owned(), option]);
         }

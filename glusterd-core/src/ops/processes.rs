@@ -6,7 +6,6 @@ use crate::rpc::Dict;
 use crate::store::View;
 use crate::supervise::ObservedRebalance;
 use async_trait::async_trait;
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,8 +22,8 @@ pub trait Processes: fmt::Debug + Send + Sync + 'static {
     /// Brick and service rows of a volume, as observed.
     async fn status(&self, view: &View, volume: &str) -> NodeStatus;
 
-    /// Ports that this node's bricks listen on, by volume and path; they go into the mirror.
-    fn brick_ports(&self) -> HashMap<(VolumeName, String), u16>;
+    /// The port that a brick of this node listens on, if it runs.
+    fn brick_port(&self, volume: &VolumeName, path: &str) -> Option<u16>;
 
     /// Rebalance processes, running or ended.
     fn rebalances(&self) -> Vec<(VolumeName, ObservedRebalance)>;
@@ -48,7 +47,7 @@ pub trait Processes: fmt::Debug + Send + Sync + 'static {
         said: Option<Counts>,
     ) -> Counts;
 
-    fn snapd_ports(&self) -> HashMap<VolumeName, u16>;
+    fn snapd_port(&self, volume: &VolumeName) -> Option<u16>;
 
     /// `BRICK_DOWN` is the number of a brick or service that does not run. The text is the process's
     /// own, perhaps empty, if it answered.

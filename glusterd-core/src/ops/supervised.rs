@@ -8,7 +8,6 @@ use crate::rpc::brick::{BrickAnswer, BrickProc};
 use crate::store::View;
 use crate::supervise::{CallFailed, ObservedRebalance, Running, Supervisor};
 use async_trait::async_trait;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -57,11 +56,8 @@ impl Processes for Supervisor {
         }
     }
 
-    fn brick_ports(&self) -> HashMap<(VolumeName, String), u16> {
-        let port = |brick: crate::supervise::ObservedBrick| {
-            Some(((brick.volume, brick.path), brick.process?.port))
-        };
-        self.bricks().into_iter().filter_map(port).collect()
+    fn brick_port(&self, volume: &VolumeName, path: &str) -> Option<u16> {
+        Some(self.brick(volume, path)?.port)
     }
 
     fn rebalances(&self) -> Vec<(VolumeName, ObservedRebalance)> {
@@ -91,14 +87,8 @@ impl Processes for Supervisor {
         Supervisor::count(self, me, volume, task, said).await
     }
 
-    fn snapd_ports(&self) -> HashMap<VolumeName, u16> {
-        let volumes: std::collections::BTreeSet<VolumeName> =
-            self.bricks().into_iter().map(|brick| brick.volume).collect();
-        let port = |volume: VolumeName| {
-            let port = self.service("snapd", &volume)?.port;
-            Some((volume, port))
-        };
-        volumes.into_iter().filter_map(port).collect()
+    fn snapd_port(&self, volume: &VolumeName) -> Option<u16> {
+        Some(self.service("snapd", volume)?.port)
     }
 
     async fn call_brick(

@@ -79,7 +79,7 @@ fn every_recorded_configuration_survives_the_tree() {
         let view = view(&world, record);
         let dir = tempfile::tempdir().unwrap();
         let mirror = Mirror::new(dir.path(), None);
-        let report = mirror.apply(None, &view, &Observed::default());
+        let report = mirror.apply(None, &view, |_| Observed::default());
         assert_eq!(report.damage, [], "{}", record.name);
         assert_eq!(report.volumes.len(), view.volumes.len(), "{}", record.name);
         let stock: BTreeSet<_> =
@@ -97,7 +97,7 @@ fn every_recorded_configuration_survives_the_tree() {
         assert_eq!(loaded.view.volumes, view.volumes, "{}", record.name);
         assert_eq!(loaded.view.global, view.global, "{}", record.name);
 
-        let again = mirror.apply(None, &view, &Observed::default());
+        let again = mirror.apply(None, &view, |_| Observed::default());
         assert!(!again.changed_volfiles(), "{}", record.name);
         assert_eq!(files(dir.path()), ours, "{}", record.name);
     }
@@ -116,12 +116,12 @@ fn what_is_gone_from_the_image_goes_from_the_tree_and_nothing_else_does() {
     let (dir, mirror, view) = sample();
     fs::create_dir_all(dir.path().join("vols/foreign")).unwrap();
     fs::write(dir.path().join("vols/foreign/info"), "x=1\n").unwrap();
-    mirror.apply(None, &view, &Observed::default());
+    mirror.apply(None, &view, |_| Observed::default());
     assert!(dir.path().join("quotad/quotad.vol").exists());
 
     let mut later = view.clone();
     later.volumes.clear();
-    let report = mirror.apply(Some(&view), &later, &Observed::default());
+    let report = mirror.apply(Some(&view), &later, |_| Observed::default());
     assert_eq!(report.damage, []);
     assert_eq!(report.services.len(), 3);
     let left = files(dir.path());
@@ -142,12 +142,12 @@ fn what_is_gone_from_the_image_goes_from_the_tree_and_nothing_else_does() {
 #[test]
 fn a_restart_finishes_a_delete() {
     let (dir, mirror, view) = sample();
-    mirror.apply(None, &view, &Observed::default());
+    mirror.apply(None, &view, |_| Observed::default());
     fs::create_dir_all(dir.path().join("trash/some.deleted/bricks")).unwrap();
     let mut later = view.clone();
     let name = later.volumes.keys().next().unwrap().clone();
     later.volumes.remove(&name);
-    mirror.apply(None, &later, &Observed::default());
+    mirror.apply(None, &later, |_| Observed::default());
     assert!(!dir.path().join("vols").join(name.as_str()).exists());
     assert_eq!(fs::read_dir(dir.path().join("trash")).unwrap().count(), 0);
 }
@@ -155,13 +155,13 @@ fn a_restart_finishes_a_delete() {
 #[test]
 fn a_stale_image_changes_nothing() {
     let (dir, mirror, view) = sample();
-    mirror.apply(None, &view, &Observed::default());
+    mirror.apply(None, &view, |_| Observed::default());
     let before = files(dir.path());
     let loaded = mirror.load(view.me).view;
     let mut empty = View::alone(view.me);
     empty.freshness = Freshness::Stale;
     for stale in [loaded, empty] {
-        mirror.apply(None, &stale, &Observed::default());
+        mirror.apply(None, &stale, |_| Observed::default());
         assert_eq!(files(dir.path()), before);
     }
 }
@@ -169,13 +169,13 @@ fn a_stale_image_changes_nothing() {
 #[test]
 fn one_option_rewrites_one_volume() {
     let (_dir, mirror, view) = sample();
-    mirror.apply(None, &view, &Observed::default());
+    mirror.apply(None, &view, |_| Observed::default());
     let mut later = view.clone();
     let name = VolumeName::parse("v2").unwrap();
     let mut volume = (*later.volumes[&name]).clone();
     volume.options.set("performance.write-behind", "off");
     later.volumes.insert(name.clone(), Arc::new(volume));
-    let report = mirror.apply(Some(&view), &later, &Observed::default());
+    let report = mirror.apply(Some(&view), &later, |_| Observed::default());
     assert_eq!(report.volumes, BTreeSet::from([name]));
     assert_eq!(report.services, []);
 }
@@ -185,7 +185,7 @@ fn one_option_rewrites_one_volume() {
 fn damage_is_named_and_the_rest_is_read() {
     let check = |file: &str, text: &str, volumes: usize| {
         let (dir, mirror, view) = sample();
-        mirror.apply(None, &view, &Observed::default());
+        mirror.apply(None, &view, |_| Observed::default());
         fs::create_dir_all(dir.path().join("peers")).unwrap();
         fs::write(dir.path().join(file), text).unwrap();
         let loaded = mirror.load(view.me);
@@ -215,7 +215,7 @@ fn peers_and_ports_show() {
     let volume = view.volumes.values().next().unwrap().clone();
     let mut observed = Observed::default();
     observed.brick_ports.insert(volume.bricks[0].reference(), 49_155);
-    mirror.apply(None, &view, &observed);
+    mirror.apply(None, &view, |_| observed.clone());
     assert_eq!(
         fs::read_to_string(dir.path().join(format!("peers/{id}"))).unwrap(),
         format!("uuid={id}\nstate=3\nhostname1=node2\nhostname2=10.0.0.2\n")
@@ -228,7 +228,7 @@ fn peers_and_ports_show() {
     mirror.observe(&volume, &Observed::default());
     assert_eq!(port(), None);
     view.peers.remove(&id);
-    mirror.apply(None, &view, &observed);
+    mirror.apply(None, &view, |_| observed.clone());
     assert_eq!(fs::read_dir(dir.path().join("peers")).unwrap().count(), 0);
 }
 
@@ -236,7 +236,7 @@ fn peers_and_ports_show() {
 #[test]
 fn cut_files_do_not_panic() {
     let (dir, mirror, view) = sample();
-    mirror.apply(None, &view, &Observed::default());
+    mirror.apply(None, &view, |_| Observed::default());
     let info = fs::read_to_string(dir.path().join("vols/v3/info")).unwrap();
     let bricks = BTreeMap::new();
     for cut in 0..info.len() {
