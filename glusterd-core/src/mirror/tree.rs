@@ -130,7 +130,8 @@ impl Mirror {
                 report.damaged.insert(volume.name.clone());
             }
         }
-        if !changed.is_empty() || own.is_some_and(|own| own.len() != new.volumes.len()) {
+        let names = own.is_some_and(|own| own.len() != new.volumes.len());
+        if written.is_none() || names || !changed.is_empty() {
             self.services(new, &mut report);
         }
         report

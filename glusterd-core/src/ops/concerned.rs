@@ -1,8 +1,8 @@
 //! Whom a change concerns: the nodes that a command waits for.
 //!
 //! Every node acts on every change by itself. Waiting for all of them would make a change, or a node's
-//! joining, cost what the pool is large; whoever is not waited for catches up before it serves the next command, or
-//! gives a volfile of a volume that it does not know.
+//! joining, cost what the pool is large; whoever is not waited for catches up before it serves the
+//! next command, or gives a volfile of a volume that it does not know.
 
 use crate::model::{NodeId, Volume};
 use crate::store::{Edit, View};
