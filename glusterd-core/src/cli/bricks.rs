@@ -322,6 +322,7 @@ mod tests {
     use super::*;
     use crate::model::{Peer, PeerState};
     use crate::ops::{Answered, Site};
+    use std::sync::Arc;
     use uuid::Uuid;
 
     fn site() -> Site {
@@ -342,7 +343,7 @@ mod tests {
         let (me, gone) = (NodeId::fresh(), NodeId::fresh());
         let mut view = View::alone(me);
         let peer = Peer { id: gone, hostnames: vec!["h2".into()], state: PeerState::Befriended };
-        view.peers.insert(gone, peer);
+        Arc::make_mut(&mut view.peers).insert(gone, peer);
         let bricks = [BrickSpec { host: "h2".into(), path: "/b".into() }];
         let wanted = Wanted::new("v", &bricks, false);
         let [asked] = &check_paths(&wanted, &[gone], |_| true, false)[..] else { panic!() };
@@ -362,7 +363,7 @@ mod tests {
         let (me, other) = (NodeId::fresh(), NodeId::fresh());
         let mut view = View::alone(me);
         let peer = Peer { id: other, hostnames: vec!["h2".into()], state: PeerState::Befriended };
-        view.peers.insert(other, peer);
+        Arc::make_mut(&mut view.peers).insert(other, peer);
         view.alive.insert(other);
         let bricks = ["h1", "h2"].map(|host| BrickSpec { host: host.into(), path: "/b".into() });
         let plan = |answers: &[Answered]| {

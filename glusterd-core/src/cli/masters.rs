@@ -77,6 +77,7 @@ fn not_localhost(view: &View, name: &str) -> String {
 mod tests {
     use super::*;
     use crate::model::{NodeId, Peer, PeerState};
+    use std::sync::Arc;
     use uuid::Uuid;
 
     fn pool() -> View {
@@ -85,7 +86,7 @@ mod tests {
         for n in 1..=9 {
             let hostnames = vec![format!("h{n}"), format!("192.0.2.{n}")];
             let peer = Peer { id: node(n), hostnames, state: PeerState::Befriended };
-            view.peers.insert(node(n), peer);
+            Arc::make_mut(&mut view.peers).insert(node(n), peer);
             if n != 4 {
                 view.alive.insert(node(n));
             }

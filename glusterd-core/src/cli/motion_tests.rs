@@ -75,10 +75,11 @@ fn pool(layout: Layout, bricks: usize, change: impl FnOnce(&mut Volume)) -> View
     let mut view = View::alone(node(1));
     for number in [1, 2] {
         let (id, hostnames) = (node(number), vec![format!("h{number}")]);
-        view.peers.insert(id, Peer { id, hostnames, state: PeerState::Befriended });
+        Arc::make_mut(&mut view.peers)
+            .insert(id, Peer { id, hostnames, state: PeerState::Befriended });
     }
     view.alive = [node(1), node(2)].into();
-    view.volumes.insert(volume.name.clone(), Arc::new(volume));
+    Arc::make_mut(&mut view.volumes).insert(volume.name.clone(), Arc::new(volume));
     view
 }
 
@@ -394,7 +395,7 @@ fn bricks_that_may_not_be_replaced() {
     let unknown = replace("GF_RESET_OP_START", "h1:/b9", "h1:/b9");
     check(&unknown, &set(|_| ()), "brick: h1:/b9 does not exist in volume: v", 0);
     let mut none = set(|_| ());
-    none.volumes.clear();
+    Arc::make_mut(&mut none.volumes).clear();
     check(&op, &none, "Volume v does not exist", 0);
     assert!(ReplaceBrick::parse(&request(&[("operation", "GF_REPLACE_OP_START")])).is_err());
 }

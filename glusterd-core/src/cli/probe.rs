@@ -161,6 +161,7 @@ mod tests {
     use super::*;
     use crate::cli::peers::friends;
     use crate::ops::{Answered, Site};
+    use std::sync::Arc;
     use uuid::Uuid;
 
     fn site() -> Site {
@@ -212,13 +213,14 @@ mod tests {
     #[test]
     fn a_second_name_joins_the_first() {
         let mut view = View::alone(NodeId::fresh());
-        view.peers.insert(NodeId(Uuid::nil()), peer(NodeId(Uuid::nil()), "192.0.2.7".into()));
+        Arc::make_mut(&mut view.peers)
+            .insert(NodeId(Uuid::nil()), peer(NodeId(Uuid::nil()), "192.0.2.7".into()));
         let candidate =
             Candidate { reached: true, found: vec![Found::default()], ..Candidate::default() };
         let Ok(Step::Commit(commit)) = plan(&view, "h2", candidate) else { panic!() };
         let [Edit::PutPeer(named)] = commit.edits.as_slice() else { panic!() };
         assert_eq!(named.hostnames, ["192.0.2.7", "h2"]);
-        view.peers.insert(named.id, named.clone());
+        Arc::make_mut(&mut view.peers).insert(named.id, named.clone());
         let again = Candidate { reached: true, ..Candidate::default() };
         check(&view, again, 0, 2, "Host h2 port 24007 already in peer list");
         let listed = friends(&view, true);

@@ -376,7 +376,7 @@ mod tests {
     fn the_text_is_stocks() {
         let mut view = View::alone(ME);
         let volume = plain();
-        view.volumes.insert(volume.name.clone(), Arc::new(volume));
+        Arc::make_mut(&mut view.volumes).insert(volume.name.clone(), Arc::new(volume));
         let site = Site {
             workdir: "/w".into(),
             rundir: "/r".into(),

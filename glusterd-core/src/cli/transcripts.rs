@@ -174,11 +174,11 @@ impl Player {
             task: None,
         };
         set_creation_defaults(&mut volume, self.view.op_version(), None);
-        self.view.volumes.insert(volume.name.clone(), Arc::new(volume));
+        Arc::make_mut(&mut self.view.volumes).insert(volume.name.clone(), Arc::new(volume));
     }
 
     fn change(&mut self, name: &str, change: impl FnOnce(&mut Volume)) {
-        let volume = self.view.volumes.get_mut(name).unwrap();
+        let volume = Arc::make_mut(&mut self.view.volumes).get_mut(name).unwrap();
         change(Arc::make_mut(volume));
     }
 
@@ -297,7 +297,8 @@ impl Player {
     fn apply(&mut self, edit: Edit) {
         match edit {
             Edit::PutVolume(volume) => {
-                self.view.volumes.insert(volume.name.clone(), Arc::new(*volume));
+                Arc::make_mut(&mut self.view.volumes)
+                    .insert(volume.name.clone(), Arc::new(*volume));
             }
             Edit::PutGlobal(global) => self.view.global = Arc::new(global),
             other => panic!("{other:?} is no change of options"),

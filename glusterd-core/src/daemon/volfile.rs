@@ -96,7 +96,7 @@ mod tests {
         for (at, brick) in volume.bricks.iter_mut().enumerate() {
             brick.id = format!("v-client-{at}");
         }
-        view.volumes.insert(volume.name.clone(), Arc::new(volume));
+        Arc::make_mut(&mut view.volumes).insert(volume.name.clone(), Arc::new(volume));
         let report = Mirror::new(dir.path(), None).apply(None, &view, |_| Observed::default());
         assert_eq!(report.damage, []);
         let ask = |text: &str| {

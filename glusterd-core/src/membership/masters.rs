@@ -90,7 +90,7 @@ mod tests {
         for n in 1..=4 {
             let hostnames = vec![format!("h{n}"), format!("192.0.2.{n}")];
             let peer = Peer { id: node(n), hostnames, state: PeerState::Befriended };
-            view.peers.insert(node(n), peer);
+            Arc::make_mut(&mut view.peers).insert(node(n), peer);
         }
         Arc::make_mut(&mut view.global).options.set(MASTERS, masters);
         view

@@ -38,11 +38,11 @@ impl Mirror {
         view.global = Arc::new(global);
         let own =
             Peer { id: me, hostnames: vec!["localhost".into()], state: PeerState::Befriended };
-        view.peers.insert(me, own);
+        Arc::make_mut(&mut view.peers).insert(me, own);
         for name in disk::names(&self.work.join("peers")) {
             self.read(&format!("peers/{name}"), &mut report, |text| {
                 let peer = parse::peer(text)?;
-                view.peers.insert(peer.id, peer);
+                Arc::make_mut(&mut view.peers).insert(peer.id, peer);
                 Ok(())
             });
         }
@@ -50,7 +50,7 @@ impl Mirror {
             let Some(name) = VolumeName::parse(&name) else { continue };
             let dir = self.folder(&name);
             if let Some(volume) = report.note(&dir, load_volume(&dir, &name)) {
-                view.volumes.insert(name, Arc::new(volume));
+                Arc::make_mut(&mut view.volumes).insert(name, Arc::new(volume));
             }
         }
         Loaded { view, damage: report.damage }

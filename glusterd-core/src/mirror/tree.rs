@@ -161,25 +161,28 @@ impl Mirror {
     }
 
     fn pool_files(&self, written: Option<&View>, view: &View, report: &mut Report) {
-        let differ =
-            |old: &View| (old.me, &old.global, &old.peers) != (view.me, &view.global, &view.peers);
-        if !written.is_none_or(differ) {
-            return;
-        }
         let mut put = |name: &str, text: String| {
             let path = self.work.join(name);
             let done = disk::put(&path, &text);
             report.note(&path, done);
         };
-        put("glusterd.info", text::glusterd_info(view.me, view.op_version()));
-        put("glusterd.upgrade", text::glusterd_upgrade());
-        put("options", text::options(&view.global));
-        for peer in view.others() {
-            put(&format!("peers/{}", peer.id), text::peer(peer));
+        let written = written.filter(|old| old.me == view.me);
+        if written.is_none_or(|old| old.global != view.global) {
+            put("glusterd.info", text::glusterd_info(view.me, view.op_version()));
+            put("glusterd.upgrade", text::glusterd_upgrade());
+            put("options", text::options(&view.global));
         }
-        let keep = view.others().map(|peer| peer.id.to_string()).collect();
-        let done = disk::sweep(&self.work.join("peers"), &keep, |_| true);
-        report.note(&self.work.join("peers"), done);
+        for peer in view.others() {
+            if written.is_none_or(|old| old.peers.get(&peer.id) != Some(peer)) {
+                put(&format!("peers/{}", peer.id), text::peer(peer));
+            }
+        }
+        let stay = |old: &View| old.peers.keys().all(|id| view.peers.contains_key(id));
+        if !written.is_some_and(stay) {
+            let keep = view.others().map(|peer| peer.id.to_string()).collect();
+            let done = disk::sweep(&self.work.join("peers"), &keep, |_| true);
+            report.note(&self.work.join("peers"), done);
+        }
     }
 
     fn volume(&self, view: &View, volume: &Volume, observed: &Observed, report: &mut Report) {

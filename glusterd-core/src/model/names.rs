@@ -3,18 +3,19 @@
 //! Facts: cli/src/cli-cmd-parser.c:519-545, xlators/mgmt/glusterd/src/glusterd.h:509,732 (v10.3).
 
 use std::fmt;
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// Letters, digits, `_` and `-`, not starting with `-`; 1 to 255 bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct VolumeName(String);
+pub struct VolumeName(Arc<str>);
 
 impl VolumeName {
     pub fn parse(text: &str) -> Option<VolumeName> {
         let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
         let ok =
             (1..=255).contains(&text.len()) && !text.starts_with('-') && text.bytes().all(legal);
-        ok.then(|| VolumeName(text.to_owned()))
+        ok.then(|| VolumeName(text.into()))
     }
 
     pub fn as_str(&self) -> &str {

@@ -111,7 +111,7 @@ impl Converger {
                 (old, _) => all_volumes(old.as_deref(), &view),
             };
             started = true;
-            let report = self.write(written.as_deref(), &view).await;
+            let report = self.write(written.clone(), &view).await;
             if last.as_ref().is_some_and(|last| last.revision > view.revision) {
                 // Another store counts anew: what was reached in the old one says nothing.
                 self.progress.send_modify(|progress| progress.volumes.clear());
@@ -132,12 +132,12 @@ impl Converger {
 
     /// Files of the image; everyone is told only once they can be read. `None`: nobody knows which
     /// were written.
-    async fn write(self: &Arc<Self>, old: Option<&View>, view: &Arc<View>) -> Option<Report> {
+    async fn write(self: &Arc<Self>, old: Option<Arc<View>>, view: &Arc<View>) -> Option<Report> {
         let _one_writer = self.writing.lock().await;
-        let held = joined(old, view);
-        let (this, old, new) = (self.clone(), old.cloned(), view.clone());
+        let held = joined(old.as_deref(), view);
+        let (this, new) = (self.clone(), view.clone());
         let written = tokio::task::spawn_blocking(move || {
-            this.mirror.apply(old.as_ref(), &new, |volume| this.observed(&new, volume))
+            this.mirror.apply(old.as_deref(), &new, |volume| this.observed(&new, volume))
         });
         match written.await {
             Ok(report) => {
@@ -282,7 +282,7 @@ fn on_disk(
         return Some(seen.clone());
     }
     let mut rest = View { freshness: Freshness::Stale, ..(**seen).clone() };
-    rest.volumes.retain(|name, _| !report.damaged.contains(name));
+    Arc::make_mut(&mut rest.volumes).retain(|name, _| !report.damaged.contains(name));
     Some(Arc::new(rest))
 }
 
@@ -318,7 +318,7 @@ mod tests {
     fn seen(freshness: Freshness, volume: &Arc<Volume>) -> Arc<View> {
         let mut seen = view(vec![]);
         seen.freshness = freshness;
-        seen.volumes.insert(volume.name.clone(), volume.clone());
+        Arc::make_mut(&mut seen.volumes).insert(volume.name.clone(), volume.clone());
         Arc::new(seen)
     }
 

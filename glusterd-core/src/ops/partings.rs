@@ -70,7 +70,8 @@ mod tests {
     fn who_is_gone_and_who_has_left() {
         let mut now = View::alone(ME);
         for id in [ME, OTHER] {
-            now.peers.insert(id, Peer { id, hostnames: vec![], state: PeerState::Befriended });
+            Arc::make_mut(&mut now.peers)
+                .insert(id, Peer { id, hostnames: vec![], state: PeerState::Befriended });
         }
         let check = |before: &[NodeId], now: &View, want: bool| {
             assert_eq!(someone_went(&before.iter().copied().collect(), now), want);
@@ -81,7 +82,7 @@ mod tests {
         now.alive = [ME].into();
         check(&[ME, OTHER], &now, true);
         check(&[ME], &now, false);
-        now.peers.remove(&OTHER);
+        Arc::make_mut(&mut now.peers).remove(&OTHER);
         check(&[ME, OTHER], &now, false);
     }
 

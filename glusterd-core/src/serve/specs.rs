@@ -194,10 +194,10 @@ mod tests {
         for number in 1..=3 {
             let hostnames = vec![format!("h{number}")];
             let member = Member { id: node(number), hostnames, state: PeerState::Befriended };
-            view.peers.insert(member.id, member);
+            Arc::make_mut(&mut view.peers).insert(member.id, member);
         }
         view.alive.insert(node(3));
-        view.volumes.insert(volume().name, Arc::new(volume()));
+        Arc::make_mut(&mut view.volumes).insert(volume().name, Arc::new(volume()));
         let view = Arc::new(view);
         let (reports, heard) = mpsc::channel(1);
         let catch_up: CatchUp = Arc::new(|| Box::pin(std::future::ready(())));

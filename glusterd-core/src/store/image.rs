@@ -17,7 +17,7 @@ use uuid::Uuid;
 pub struct Image {
     pool: Pool,
     view: View,
-    versions: HashMap<Key, Version>,
+    versions: Arc<HashMap<Key, Version>>,
     /// Volume names and peer ids by key, to undo them when the key goes.
     names: HashMap<Key, String>,
     /// The last sweep that each volume's record, and the volume in the view, holds.
@@ -43,7 +43,7 @@ impl Image {
         Image {
             pool,
             view: View::alone(me),
-            versions: HashMap::new(),
+            versions: Arc::default(),
             names: HashMap::new(),
             levels: BTreeMap::new(),
         }
@@ -57,20 +57,20 @@ impl Image {
     /// # Errors
     /// The record is unreadable; the image is as before but for the key's version.
     pub fn put(&mut self, entry: &Entry) -> Result<(), RecordError> {
-        self.versions.insert(entry.key.clone(), entry.version);
+        Arc::make_mut(&mut self.versions).insert(entry.key.clone(), entry.version);
         match self.pool.holds(&entry.key) {
             Holds::Volume => {
                 let (volume, swept) = records::decode_volume(&entry.value)?;
                 let name = volume.name.clone();
                 self.names.insert(entry.key.clone(), name.to_string());
-                self.view.volumes.insert(name.clone(), Arc::new(volume));
+                Arc::make_mut(&mut self.view.volumes).insert(name.clone(), Arc::new(volume));
                 self.levels.insert(name.clone(), (swept, swept));
                 self.take_in(&name);
             }
             Holds::Peer => {
                 let peer: Peer = read(entry)?;
                 self.names.insert(entry.key.clone(), peer.id.to_string());
-                self.view.peers.insert(peer.id, peer);
+                Arc::make_mut(&mut self.view.peers).insert(peer.id, peer);
             }
             Holds::Global => {
                 self.view.global = Arc::new(read(entry)?);
@@ -89,16 +89,16 @@ impl Image {
     }
 
     pub fn delete(&mut self, key: &Key) {
-        self.versions.remove(key);
+        Arc::make_mut(&mut self.versions).remove(key);
         let name = self.names.remove(key);
         match (self.pool.holds(key), name) {
             (Holds::Volume, Some(name)) => {
-                self.view.volumes.remove(name.as_str());
+                Arc::make_mut(&mut self.view.volumes).remove(name.as_str());
                 self.levels.remove(name.as_str());
             }
             (Holds::Peer, Some(id)) => {
                 if let Some(id) = NodeId::parse(&id) {
-                    self.view.peers.remove(&id);
+                    Arc::make_mut(&mut self.view.peers).remove(&id);
                 }
             }
             (Holds::Progress, Some(task)) => {
@@ -113,7 +113,7 @@ impl Image {
     /// Puts on top of a volume what the pool has swept since its record was written.
     fn take_in(&mut self, name: &VolumeName) {
         let (Some(volume), Some((_, level))) =
-            (self.view.volumes.get_mut(name), self.levels.get_mut(name))
+            (Arc::make_mut(&mut self.view.volumes).get_mut(name), self.levels.get_mut(name))
         else {
             return;
         };
@@ -157,7 +157,7 @@ impl Image {
         Sight {
             behind: Arc::new(behind),
             view: Arc::new(view),
-            versions: Arc::new(self.versions.clone()),
+            versions: self.versions.clone(),
             member,
             pool: self.pool,
         }

@@ -1,6 +1,7 @@
 //! The cluster image: everything the daemon decides from, as of one revision.
 //!
-//! Immutable and cheap to share; a change makes a new image. Built by the follower from the
+//! Immutable and cheap to share; a change makes a new image, which has in common with the last one
+//! what did not change. Built by the follower from the
 //! coordinator (or, while that is away, from the local mirror: see `Freshness`).
 
 use crate::model::{BrickRef, Global, NodeId, Peer, Progress, Volume, VolumeName, overlaps};
@@ -25,13 +26,13 @@ pub struct View {
     /// This node.
     pub me: NodeId,
     /// All members, this node included.
-    pub peers: BTreeMap<NodeId, Peer>,
+    pub peers: Arc<BTreeMap<NodeId, Peer>>,
     /// Members with a live session; while the coordinator is away, those in this node's reach.
     pub alive: BTreeSet<NodeId>,
     /// `false`: nobody has told or counted yet who is up.
     pub counted: bool,
     /// In name order, as every listing shows them.
-    pub volumes: BTreeMap<VolumeName, Arc<Volume>>,
+    pub volumes: Arc<BTreeMap<VolumeName, Arc<Volume>>>,
     pub global: Arc<Global>,
     /// How tasks have ended, by task and node; a node that still works on one has no row.
     pub progress: BTreeMap<(Uuid, NodeId), Progress>,
@@ -44,10 +45,10 @@ impl View {
             revision: 0,
             freshness: Freshness::Stale,
             me,
-            peers: BTreeMap::new(),
+            peers: Arc::default(),
             alive: BTreeSet::from([me]),
             counted: true,
-            volumes: BTreeMap::new(),
+            volumes: Arc::default(),
             global: Arc::new(Global::default()),
             progress: BTreeMap::new(),
         }
@@ -146,7 +147,7 @@ mod tests {
             for id in &nodes {
                 let hostnames = vec![id.to_string()];
                 let peer = Peer { id: *id, hostnames, state: PeerState::Befriended };
-                view.peers.insert(*id, peer);
+                Arc::make_mut(&mut view.peers).insert(*id, peer);
             }
             view.alive = nodes.iter().copied().take(up).collect();
             if let Some(ratio) = ratio {

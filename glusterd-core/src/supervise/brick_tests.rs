@@ -163,7 +163,8 @@ fn check_companion(change: impl FnOnce(&mut Volume, &mut Volume, &mut View), wan
     let records = [(BrickKey::new(&v.name, "/a"), record(&v, RUNNING, 1, 7))].into();
     let mut pool = with_global(view(vec![]), "cluster.brick-multiplex", "on");
     change(&mut v, &mut w, &mut pool);
-    pool.volumes = [v, w.clone()].map(|v| (v.name.clone(), std::sync::Arc::new(v))).into();
+    let both = [v, w.clone()].map(|v| (v.name.clone(), std::sync::Arc::new(v)));
+    pool.volumes = std::sync::Arc::new(both.into());
     let found = companion(&pool, &w, "/b", &records);
     assert_eq!(found.map(|(_, running)| running.pid), want);
 }

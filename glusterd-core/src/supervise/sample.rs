@@ -68,7 +68,8 @@ pub fn volume(text: &str, paths: &[&str]) -> Volume {
 
 pub fn view(volumes: Vec<Volume>) -> View {
     let mut view = View::alone(ME);
-    view.volumes = volumes.into_iter().map(|v| (v.name.clone(), Arc::new(v))).collect();
+    let named = volumes.into_iter().map(|v| (v.name.clone(), Arc::new(v)));
+    view.volumes = Arc::new(named.collect());
     view
 }
 

@@ -37,7 +37,7 @@ impl House {
     }
 
     fn change(&mut self, text: &str, change: impl FnOnce(&mut Volume)) {
-        let volume = self.view.volumes.get_mut(&name(text)).unwrap();
+        let volume = Arc::make_mut(&mut self.view.volumes).get_mut(&name(text)).unwrap();
         change(Arc::make_mut(volume));
     }
 
@@ -122,7 +122,7 @@ async fn a_life() {
     house.converge().await;
     assert_eq!(house.running(), all);
 
-    house.view.volumes.clear();
+    Arc::make_mut(&mut house.view.volumes).clear();
     assert_eq!(house.converge().await, [""; 0]);
     assert!(house.host.processes().is_empty());
     assert_eq!(house.supervisor.bricks(), []);
@@ -335,7 +335,7 @@ async fn processes_of_a_volume_deleted_meanwhile_end() {
     let mut house =
         House::new(vec![volume("v", &["/bricks/a"]), volume("w", &["/bricks/b"])]).await;
     house.converge().await;
-    house.view.volumes.remove("v");
+    Arc::make_mut(&mut house.view.volumes).remove("v");
     let mut house = house.restart();
     house.converge().await;
     assert_eq!(house.host.processes().len(), 2, "a stale view proves nothing");
@@ -408,7 +408,7 @@ async fn a_task_has_a_process_until_it_is_over() {
         assert_eq!(told(&house), times, "told once, and left to finish the file it moves");
     }
     house.change("v", |v| v.status = Status::Stopped);
-    house.view.volumes.remove("v");
+    Arc::make_mut(&mut house.view.volumes).remove("v");
     assert_eq!(house.converge().await, [""; 0]);
     assert_eq!(house.host.processes(), [], "nothing outlives the volume");
 }

@@ -138,7 +138,7 @@ mod tests {
             quota: Default::default(),
         };
         let mut view = View::alone(node(1));
-        view.volumes.insert(volume.name.clone(), Arc::new(volume));
+        Arc::make_mut(&mut view.volumes).insert(volume.name.clone(), Arc::new(volume));
         let other = other.map(|status| progress(2, status));
         view.progress.extend(other.map(|p| ((p.task, p.node), p)));
         view
@@ -197,7 +197,8 @@ mod tests {
     fn rows_of_forgotten_tasks_go() {
         let mut view = pool(Started, None);
         let (id, hostnames) = (node(2), vec!["h2".to_owned()]);
-        view.peers.insert(id, Peer { id, hostnames, state: PeerState::Befriended });
+        Arc::make_mut(&mut view.peers)
+            .insert(id, Peer { id, hostnames, state: PeerState::Befriended });
         for number in [1, 2, 3] {
             let old = Progress { task: Uuid::nil(), ..progress(number, Complete) };
             view.progress.insert((old.task, old.node), old);

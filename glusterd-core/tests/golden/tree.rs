@@ -48,7 +48,7 @@ fn store_files_come_back_as_they_were() {
 fn view(world: &World, record: &Record) -> View {
     let mut view = View::alone(world.me);
     view.freshness = Freshness::Current;
-    view.volumes = world.volumes.clone();
+    view.volumes = Arc::new(world.volumes.clone());
     view.global = Arc::new(parse::options(&record.store["options"], world.op_version).unwrap());
     view
 }
@@ -120,7 +120,7 @@ fn what_is_gone_from_the_image_goes_from_the_tree_and_nothing_else_does() {
     assert!(dir.path().join("quotad/quotad.vol").exists());
 
     let mut later = view.clone();
-    later.volumes.clear();
+    Arc::make_mut(&mut later.volumes).clear();
     let report = mirror.apply(Some(&view), &later, |_| Observed::default());
     assert_eq!(report.damage, []);
     assert_eq!(report.services.len(), 3);
@@ -146,7 +146,7 @@ fn a_restart_finishes_a_delete() {
     fs::create_dir_all(dir.path().join("trash/some.deleted/bricks")).unwrap();
     let mut later = view.clone();
     let name = later.volumes.keys().next().unwrap().clone();
-    later.volumes.remove(&name);
+    Arc::make_mut(&mut later.volumes).remove(&name);
     mirror.apply(None, &later, |_| Observed::default());
     assert!(!dir.path().join("vols").join(name.as_str()).exists());
     assert_eq!(fs::read_dir(dir.path().join("trash")).unwrap().count(), 0);
@@ -174,7 +174,7 @@ fn one_option_rewrites_one_volume() {
     let name = VolumeName::parse("v2").unwrap();
     let mut volume = (*later.volumes[&name]).clone();
     volume.options.set("performance.write-behind", "off");
-    later.volumes.insert(name.clone(), Arc::new(volume));
+    Arc::make_mut(&mut later.volumes).insert(name.clone(), Arc::new(volume));
     let report = mirror.apply(Some(&view), &later, |_| Observed::default());
     assert_eq!(report.volumes, BTreeSet::from([name]));
     assert_eq!(report.services, []);
@@ -211,7 +211,7 @@ fn peers_and_ports_show() {
         hostnames: vec!["node2".into(), "10.0.0.2".into()],
         state: PeerState::Befriended,
     };
-    view.peers.insert(id, peer.clone());
+    Arc::make_mut(&mut view.peers).insert(id, peer.clone());
     let volume = view.volumes.values().next().unwrap().clone();
     let mut observed = Observed::default();
     observed.brick_ports.insert(volume.bricks[0].reference(), 49_155);
@@ -227,7 +227,7 @@ fn peers_and_ports_show() {
     assert_eq!(port(), Some(49_155));
     mirror.observe(&volume, &Observed::default());
     assert_eq!(port(), None);
-    view.peers.remove(&id);
+    Arc::make_mut(&mut view.peers).remove(&id);
     mirror.apply(None, &view, |_| observed.clone());
     assert_eq!(fs::read_dir(dir.path().join("peers")).unwrap().count(), 0);
 }

@@ -179,7 +179,7 @@ impl Life<'_> {
         let loaded = self.mirror.load(view.me);
         let damage = loaded.damage.iter().map(|damage| format!("{damage:?}"));
         faults.extend(damage);
-        for (name, volume) in &view.volumes {
+        for (name, volume) in view.volumes.iter() {
             let Some(file) = loaded.view.volumes.get(name) else {
                 faults.push(format!("{name} has no files"));
                 continue;
@@ -231,7 +231,7 @@ impl Life<'_> {
 
     /// A task that runs has one process; one that was told to stop may have its last one still.
     fn check_tasks(&self, view: &View, faults: &mut Vec<String>) {
-        for (name, volume) in &view.volumes {
+        for (name, volume) in view.volumes.iter() {
             let task = volume.task.as_ref().filter(|task| task.is_running());
             let through = |id| view.progress.contains_key(&(id, view.me));
             let wanted = task.is_some_and(|task| !through(task.id)) && volume.is_started();
