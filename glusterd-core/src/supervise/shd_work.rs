@@ -18,6 +18,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const CALL_BOUND: Duration = Duration::from_secs(30);
+const LAUNCH_TRIES: usize = 3;
+const LAUNCH_PAUSE: Duration = Duration::from_millis(500);
 /// Stock's, one second apart.
 const ATTACH_TRIES: usize = 15;
 
@@ -65,7 +67,7 @@ impl Core {
     ) -> Result<(), String> {
         match step {
             ShdMove::EndOld => self.end_old_shd(view).await,
-            ShdMove::Launch(name) => self.launch_shd(view, &name, texts).await,
+            ShdMove::Launch(name) => self.launch_shd_alone(view, &name, texts).await,
             ShdMove::Attach(name) => self.attach_shd(&name, texts).await,
             ShdMove::Detach(name) => self.detach_shd(&name).await,
             ShdMove::Stop => self.stop_shd().await,
@@ -78,6 +80,23 @@ impl Core {
             self.end_by_pid_file(&self.host.dirs().shd_pid_file(volume), "glustershd").await?;
         }
         Ok(())
+    }
+
+    /// A daemon that was killed while it started one leaves a process that nobody knows until it has
+    /// its pid file, and that lets no other one up.
+    async fn launch_shd_alone(
+        self: &Arc<Core>,
+        view: &Arc<View>,
+        name: &VolumeName,
+        texts: &BTreeMap<VolumeName, Vec<u8>>,
+    ) -> Result<(), String> {
+        for _ in 1..LAUNCH_TRIES {
+            let Err(text) = self.launch_shd(view, name, texts).await else { return Ok(()) };
+            tracing::warn!(%name, text, "self-heal daemon, trying again");
+            tokio::time::sleep(LAUNCH_PAUSE).await;
+            self.end_old_shd(view).await?;
+        }
+        self.launch_shd(view, name, texts).await
     }
 
     async fn launch_shd(

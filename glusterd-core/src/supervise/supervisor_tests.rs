@@ -161,6 +161,16 @@ async fn a_new_daemon_keeps_bricks_and_replaces_services() {
     assert_eq!(house.host.processes().len(), 3);
 }
 
+/// In the way of the first two is one that a daemon was starting when it was killed.
+#[tokio::test(start_paused = true)]
+async fn a_self_heal_daemon_that_ends_at_once_is_started_again() {
+    let house = House::new(vec![volume("v", &["/bricks/a", "/bricks/b"])]).await;
+    let next_exits = [0, 0, 1, 1].into();
+    house.host.set_faults(Faults { next_exits, ..Faults::default() });
+    assert_eq!(house.converge().await, [""; 0]);
+    assert_eq!(house.running(), ["v:/bricks/a", "v:/bricks/b", "v:glustershd"]);
+}
+
 /// Stopped from another node while this daemon was away.
 #[tokio::test]
 async fn a_new_daemon_ends_what_should_not_run() {
@@ -428,7 +438,7 @@ async fn a_retired_brick_waits_for_its_reset() {
 
 /// Whatever fails on the way: a forced start with a healthy machine brings everything up, and a stop
 /// leaves nothing behind.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn faults_leave_nothing_behind() {
     for seed in 0..20 {
         let volumes = vec![
