@@ -60,7 +60,7 @@ impl Scene {
 
 /// A handle that reaches one server alone, and works there.
 async fn pinned(cx: &Ctx, server: usize) -> Result<Client, Error> {
-    let client = cx.open().await?;
+    let client = steadily(cx, || cx.open()).await?;
     cx.inject(Fault::PinClient(client.id, server)).await?;
     works(cx, &client).await;
     Ok(client)
@@ -68,7 +68,7 @@ async fn pinned(cx: &Ctx, server: usize) -> Result<Client, Error> {
 
 /// A handle on a cluster that has found together after the last fault.
 async fn open(cx: &Ctx) -> Result<Client, Error> {
-    let client = cx.open().await?;
+    let client = steadily(cx, || cx.open()).await?;
     works(cx, &client).await;
     Ok(client)
 }
