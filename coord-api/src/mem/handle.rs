@@ -132,7 +132,8 @@ impl Connection {
         let down = health.wait_for(|health| *health != Health::Ok);
         let reason = match timeout_at(deadline, down).await {
             Err(_) => ErrorKind::Timeout,
-            Ok(_) if *self.health.borrow() == Health::Closed => ErrorKind::Closed,
+            // Looked at once: a second look would wait for whoever waits for the first one to end.
+            Ok(Ok(now)) if *now == Health::Closed => ErrorKind::Closed,
             Ok(_) => ErrorKind::Unavailable,
         };
         match kind {
