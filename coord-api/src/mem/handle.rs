@@ -132,8 +132,7 @@ impl Connection {
         let down = health.wait_for(|health| *health != Health::Ok);
         let reason = match timeout_at(deadline, down).await {
             Err(_) => ErrorKind::Timeout,
-            // Looked at once: a second look would wait for whoever waits for the first one to end.
-            Ok(Ok(now)) if *now == Health::Closed => ErrorKind::Closed,
+            Ok(Ok(now)) if *now == Health::Closed => ErrorKind::Closed, // a second look could hang
             Ok(_) => ErrorKind::Unavailable,
         };
         match kind {
