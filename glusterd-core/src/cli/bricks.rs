@@ -325,31 +325,24 @@ mod tests {
     use std::sync::Arc;
     use uuid::Uuid;
 
-    fn site() -> Site {
-        Site {
-            workdir: "/w".into(),
-            rundir: "/r".into(),
-            logdir: "/l".into(),
-            bind_address: None,
-            address_family: None,
-            base_port: 49152,
-            built_in_store: true,
-        }
+    fn with_h2(me: NodeId, id: NodeId) -> View {
+        let mut view = View::alone(me);
+        let peer = Peer { id, hostnames: vec!["h2".into()], state: PeerState::Befriended };
+        Arc::make_mut(&mut view.peers).insert(id, peer);
+        view
     }
 
     /// A node that goes between two questions is named, and not asked again.
     #[test]
     fn a_node_that_goes_while_it_is_asked() {
         let (me, gone) = (NodeId::fresh(), NodeId::fresh());
-        let mut view = View::alone(me);
-        let peer = Peer { id: gone, hostnames: vec!["h2".into()], state: PeerState::Befriended };
-        Arc::make_mut(&mut view.peers).insert(gone, peer);
+        let view = with_h2(me, gone);
         let bricks = [BrickSpec { host: "h2".into(), path: "/b".into() }];
         let wanted = Wanted::new("v", &bricks, false);
         let [asked] = &check_paths(&wanted, &[gone], |_| true, false)[..] else { panic!() };
         let answer = Answer::Silent("Node h2 is not connected any more".into());
         let answers = [Answered { node: gone, question: asked.question.clone(), answer }];
-        let site = site();
+        let site = Site::sample();
         let fresh = [Uuid::nil(); 4];
         let cx = Cx { view: &view, site: &site, answers: &answers, fresh: &fresh };
         let found = findings(&cx, &[gone]).unwrap();
@@ -361,14 +354,12 @@ mod tests {
     #[test]
     fn a_node_behind_is_asked_again() {
         let (me, other) = (NodeId::fresh(), NodeId::fresh());
-        let mut view = View::alone(me);
-        let peer = Peer { id: other, hostnames: vec!["h2".into()], state: PeerState::Befriended };
-        Arc::make_mut(&mut view.peers).insert(other, peer);
+        let mut view = with_h2(me, other);
         view.alive.insert(other);
         let bricks = ["h1", "h2"].map(|host| BrickSpec { host: host.into(), path: "/b".into() });
         let plan = |answers: &[Answered]| {
             let fresh = [Uuid::nil(); 4];
-            let site = site();
+            let site = Site::sample();
             let cx = Cx { view: &view, site: &site, answers, fresh: &fresh };
             place_bricks(&cx, Wanted::new("v", &bricks, false)).unwrap()
         };

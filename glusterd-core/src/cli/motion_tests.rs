@@ -30,10 +30,7 @@ fn site() -> Site {
         workdir: "/var/lib/glusterd".into(),
         rundir: "/run/gluster".into(),
         logdir: "/var/log/glusterfs".into(),
-        bind_address: None,
-        address_family: None,
-        base_port: 49152,
-        built_in_store: true,
+        ..Site::sample()
     }
 }
 

@@ -164,18 +164,6 @@ mod tests {
     use std::sync::Arc;
     use uuid::Uuid;
 
-    fn site() -> Site {
-        Site {
-            workdir: "/w".into(),
-            rundir: "/r".into(),
-            logdir: "/l".into(),
-            bind_address: None,
-            address_family: None,
-            base_port: 49152,
-            built_in_store: true,
-        }
-    }
-
     fn plan(view: &View, host: &str, candidate: Candidate) -> Result<Step, Refusal> {
         let answers = [Answered {
             node: view.me,
@@ -183,7 +171,7 @@ mod tests {
             answer: Answer::Candidate(candidate),
         }];
         let fresh = [Uuid::nil(); 4];
-        let site = site();
+        let site = Site::sample();
         Probe(host.to_owned()).plan(&Cx { view, site: &site, answers: &answers, fresh: &fresh })
     }
 

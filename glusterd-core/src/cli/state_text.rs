@@ -377,15 +377,7 @@ mod tests {
         let mut view = View::alone(ME);
         let volume = plain();
         Arc::make_mut(&mut view.volumes).insert(volume.name.clone(), Arc::new(volume));
-        let site = Site {
-            workdir: "/w".into(),
-            rundir: "/r".into(),
-            logdir: "/l".into(),
-            bind_address: None,
-            address_family: None,
-            base_port: 49152,
-            built_in_store: true,
-        };
+        let site = Site::sample();
         let answers = answers();
         let cx = Cx { view: &view, site: &site, answers: &answers, fresh: &[Uuid::nil(); 4] };
         assert_eq!(state(&cx, true), WANT);

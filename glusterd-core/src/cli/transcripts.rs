@@ -96,10 +96,7 @@ impl Player {
             workdir,
             rundir: "/run/gluster".into(),
             logdir: "/var/log/glusterfs".into(),
-            bind_address: None,
-            address_family: None,
-            base_port: 49152,
-            built_in_store: true,
+            ..Site::sample()
         };
         let mut view = View::alone(NodeId::fresh());
         view.global = Arc::new(Global::default());

@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// What the tree could still say.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// [`Freshness::Stale`]; only this node alive.
+    /// [`Freshness::Stale`](crate::store::Freshness::Stale); only this node alive.
     pub view: View,
     pub damage: Vec<Damage>,
 }

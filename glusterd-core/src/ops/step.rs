@@ -33,6 +33,22 @@ pub struct Site {
     pub built_in_store: bool,
 }
 
+#[cfg(test)]
+impl Site {
+    /// A daemon on the built-in store with folders of one letter.
+    pub fn sample() -> Site {
+        Site {
+            workdir: "/w".into(),
+            rundir: "/r".into(),
+            logdir: "/l".into(),
+            bind_address: None,
+            address_family: None,
+            base_port: 49152,
+            built_in_store: true,
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Answered {
     pub node: NodeId,

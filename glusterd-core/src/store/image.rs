@@ -112,13 +112,13 @@ impl Image {
 
     /// Puts on top of a volume what the pool has swept since its record was written.
     fn take_in(&mut self, name: &VolumeName) {
-        let (Some(volume), Some((_, level))) =
-            (Arc::make_mut(&mut self.view.volumes).get_mut(name), self.levels.get_mut(name))
-        else {
-            return;
-        };
         let global = &self.view.global;
-        if *level < global.swept {
+        let Some((_, level)) = self.levels.get_mut(name) else { return };
+        // Before the map is touched: images share it.
+        if *level >= global.swept {
+            return;
+        }
+        if let Some(volume) = Arc::make_mut(&mut self.view.volumes).get_mut(name) {
             let mut after = Volume::clone(volume);
             if crate::options::take_in(&mut after, *level, &global.sweeps) {
                 *volume = Arc::new(after);

@@ -227,7 +227,19 @@ fn peers_and_ports_show() {
     assert_eq!(port(), Some(49_155));
     mirror.observe(&volume, &Observed::default());
     assert_eq!(port(), None);
+    // Only what differs is looked at: a new name is written, a member that left loses its file.
+    let before = view.clone();
+    assert_eq!(before.freshness, Freshness::Current);
+    let renamed = Peer { hostnames: vec!["node3".into()], ..peer };
+    Arc::make_mut(&mut view.peers).insert(id, renamed.clone());
+    mirror.apply(Some(&before), &view, |_| observed.clone());
+    assert_eq!(mirror.load(view.me).view.peers[&id], renamed);
+    let named = view.clone();
     Arc::make_mut(&mut view.peers).remove(&id);
+    mirror.apply(Some(&named), &view, |_| observed.clone());
+    assert_eq!(fs::read_dir(dir.path().join("peers")).unwrap().count(), 0);
+    mirror.apply(Some(&view), &named, |_| observed.clone());
+    assert_eq!(fs::read_dir(dir.path().join("peers")).unwrap().count(), 1);
     mirror.apply(None, &view, |_| observed.clone());
     assert_eq!(fs::read_dir(dir.path().join("peers")).unwrap().count(), 0);
 }
