@@ -95,17 +95,19 @@ async fn a_dead_server_fails_no_share_of_the_calls() {
         c.get(&key("k0"), ReadOpts::default()).await.unwrap();
     }
     assert!(unknown <= 1, "only what was under way may be in doubt: {unknown}");
-    // The leader too: one election, and only the write under way is in doubt.
+    // The leader too. A write may end with its connection, and the next be handed on to the dead
+    // leader by a follower that has not missed it yet; each server spoils one at most.
     cluster.restart(follower).unwrap();
     let leader = cluster.leader().unwrap();
     cluster.kill(leader);
     let begun = Instant::now();
-    let mut failed = 0;
+    let mut failed = Vec::new();
     for i in 0..100 {
         let txn = Txn::new().put(&key(&format!("k{i}")), "w");
-        failed += usize::from(c.txn(txn).await.is_err());
+        failed.extend(c.txn(txn).await.err().map(|error| (i, begun.elapsed(), error)));
     }
-    assert!(failed <= 1, "{failed} of 100 failed");
+    let in_doubt = failed.iter().all(|(_, _, error)| error.is_unknown());
+    assert!(failed.len() <= cluster.addresses().len() && in_doubt, "{failed:?}");
     println!("100 writes over the death of the leader: {:?}", begun.elapsed());
 }
 
