@@ -1,6 +1,6 @@
 //! Three servers of which some are cut off, stopped or gone: who may still believe what.
 
-use crate::case::{Client, cases, ephemeral, eventually, key, persistent, within};
+use crate::case::{Client, cases, ephemeral, eventually, key, persistent, slack, within};
 use crate::harness::Fault;
 use crate::{Ctx, Fold};
 use coord_api::{
@@ -113,14 +113,21 @@ const LONGEST: Duration = Duration::from_secs(40);
 /// Repeats a harmless transaction until it is answered: the server asked first may be the one that
 /// is gone.
 async fn decided(cx: &Ctx, client: &Client, txn: Txn) -> TxnOutcome {
+    let mut last = None;
     let answer = async {
         loop {
-            if let Ok(outcome) = client.txn(txn.clone()).await {
-                return outcome;
+            match client.txn(txn.clone()).await {
+                Ok(outcome) => return outcome,
+                Err(error) => last = Some(error),
             }
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    within(gone(cx), "an answer", answer).await
+    let limit = gone(cx) * slack();
+    match tokio::time::timeout(limit, answer).await {
+        Ok(outcome) => outcome,
+        Err(_) => panic!("no answer within {limit:?}: {last:?}"),
+    }
 }
 
 /// A new leader, and then the longest time a dead session's keys may stay.

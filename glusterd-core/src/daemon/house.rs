@@ -3,21 +3,21 @@
 //! What it stands on is handed in, so a whole pool can live in one process on a coordinator and
 //! machines in memory. Nothing here may open a socket or look at the environment.
 
+use super::takeover::Takeover;
 use crate::boot::{self, Settings};
 use crate::host::{HookQueue, Host};
-use crate::membership::{self, Announced, Announcement, Guest, Identity, OwnStore};
+use crate::membership::{self, Announced, Announcement, Guest, Homecoming, Identity, OwnStore};
 use crate::mirror::Mirror;
-use crate::model::{OP_VERSION_MAX, VolumeName};
 use crate::ops::{Clients, Converger, Engine, LocalNode, Marks, PoolNodes, Post, Processes, Site};
 use crate::rpc::Xdr;
 use crate::rpc::callback::{CallbackProc, StatedumpReq};
 use crate::serve::Connections;
 use crate::serve::specs::{CatchUp, MirrorSpecs};
-use crate::store::{CommitError, Edit, Pool, Sight, Store, View};
+use crate::store::{Freshness, Pool, Store, View};
 use crate::supervise::ports::Ports;
 use crate::supervise::{self, Lines, Supervisor};
 use crate::tasks::Keeper;
-use coord_api::{Coordinator, Health, Retry};
+use coord_api::Coordinator;
 use gluster_tls::Tls;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,14 +25,6 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// A small local store answers in milliseconds; a distant one may take longer than a start should.
-const FIRST_VIEW: Duration = Duration::from_secs(10);
-/// Out of reach for so long, the coordination service is not waited for any more.
-const AWAY: Duration = Duration::from_millis(50);
-/// Between attempts to take over what is on disk.
-const RETRY: Duration = Duration::from_secs(1);
-/// Records taken over in one change, well below the limits of every coordinator.
-const EDITS_AT_ONCE: usize = 20;
 /// Reports of rebalance processes that may wait for whoever keeps tasks.
 const REPORTS_MAX: usize = 256;
 
@@ -62,6 +54,8 @@ pub struct House {
     pub specs: Arc<MirrorSpecs>,
     /// Whether the pool agrees with what an administrator changed on disk while the daemon was down.
     pub settled: watch::Receiver<bool>,
+    /// What the files said at the start.
+    files: Arc<View>,
     /// Calls from other nodes' commands end here too.
     local: Arc<LocalNode>,
     post: Arc<Post>,
@@ -116,19 +110,33 @@ impl House {
         let announced = Arc::new(Announced::default());
         let post = Post::new(store.clone(), announced.clone());
         let nodes = Arc::new(PoolNodes { local: local.clone(), post: post.clone() });
-        let engine = Engine::new(store.clone(), nodes, site);
+        let (done, settled) = watch::channel(false);
+        let engine = Engine::new(store.clone(), nodes, site).not_before(settled.clone());
         let engine = Arc::new(match local.own_store.clone() {
             Some(own) => engine.explained_by(Box::new(move || own.trouble())),
             None => engine,
         });
         let notes = marks.left_over().await;
-        let settled = settle(&store, identity, loaded.view).await;
+        let homecoming = local.own_store.is_some().then(|| Homecoming {
+            store: store.clone(),
+            host: host.clone(),
+            tls: local.tls.clone(),
+        });
+        let files = Arc::new(loaded.view.clone());
+        let (of_store, on_disk) = (store.clone(), loaded.view);
+        let takeover = Takeover { store: of_store, identity, on_disk, homecoming };
+        takeover.begin(done).await;
         tokio::spawn(marks.keep(store.clone(), notes));
         let (reports, unread) = mpsc::channel(REPORTS_MAX);
         tokio::spawn(Keeper::new(store.clone(), processes.clone()).run(unread));
         let view = {
-            let store = store.clone();
-            Arc::new(move || store.view())
+            let (store, settled, files) = (store.clone(), settled.clone(), files.clone());
+            Arc::new(move || {
+                let view = store.view();
+                // What is on disk and not in the store yet looks as if it had been deleted.
+                let is_early = view.freshness == Freshness::Current && !*settled.borrow();
+                if is_early { files.clone() } else { view }
+            })
         };
         let catch_up: CatchUp = {
             let local = local.clone();
@@ -147,6 +155,7 @@ impl House {
             ports,
             specs,
             settled,
+            files,
             local,
             post,
             announced,
@@ -163,6 +172,8 @@ impl House {
             host: self.local.host.clone(),
             bind_address: self.bind_address.clone(),
             tls: self.local.tls.clone(),
+            files: self.files.clone(),
+            settled: self.settled.clone(),
         }
     }
 
@@ -200,110 +211,6 @@ fn site(settings: &Settings, built_in_store: bool) -> Site {
         base_port: settings.base_port,
         built_in_store,
     }
-}
-
-/// Begins to settle the pool and waits until that is done, unless the coordination service is not
-/// there: then the last known configuration is served meanwhile.
-async fn settle(store: &Arc<Store>, identity: Identity, on_disk: View) -> watch::Receiver<bool> {
-    let (done, mut settled) = watch::channel(false);
-    let task = store.clone();
-    tokio::spawn(async move {
-        let health = task.coordinator().health();
-        while !settle_pool(&task, &identity, &on_disk).await {
-            if *health.borrow() == Health::Closed {
-                return;
-            }
-            tokio::time::sleep(RETRY).await;
-        }
-        done.send_replace(true);
-    });
-    let is_settled = tokio::select! {
-        biased;
-        done = settled.wait_for(|settled| *settled) => done.is_ok(),
-        () = away(store.coordinator().health()) => false,
-        () = tokio::time::sleep(FIRST_VIEW) => false,
-    };
-    if !is_settled {
-        tracing::warn!("the coordination service has not answered; serving the last known state");
-    }
-    settled
-}
-
-/// Completes when the coordination service is out of reach for longer than a moment.
-async fn away(mut health: watch::Receiver<Health>) {
-    // A master of the built-in store that finds no quorum is degraded.
-    let is_away =
-        |health: &Health| matches!(health, Health::Unreachable { .. } | Health::Degraded { .. });
-    loop {
-        if health.wait_for(is_away).await.is_err() {
-            return;
-        }
-        let back = health.wait_for(|health| !is_away(health));
-        if tokio::time::timeout(AWAY, back).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Waits for the first image and makes the pool agree with what an administrator changed on disk
-/// while the daemon was down: a configuration of stock's daemon, or another op-version. False if it has
-/// to be tried again.
-async fn settle_pool(store: &Arc<Store>, identity: &Identity, on_disk: &View) -> bool {
-    let Some(mut sight) = store.wait_for(coord_api::Revision(0), FIRST_VIEW).await else {
-        return false;
-    };
-    if store.pool() != identity.pool {
-        // Moved while it was down: the files tell of where it was.
-        return true;
-    }
-    let edits = takeover(&sight, identity, on_disk);
-    for some in edits.chunks(EDITS_AT_ONCE) {
-        match store.commit(&sight, some).await {
-            Ok(revision) => match store.wait_for(revision, FIRST_VIEW).await {
-                Some(newer) => sight = newer,
-                None => return false,
-            },
-            Err(CommitError::Refused(error)) if error.retry() != Retry::SameHandle => {
-                tracing::error!(%error, "the configuration on disk was not taken over");
-                return true;
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the configuration on disk is not taken over yet");
-                return false;
-            }
-        }
-    }
-    true
-}
-
-/// What the files say that the pool does not know yet. Only a pool without its global record, which
-/// is written last, takes over volumes and peers; later the pool is right and the files follow.
-fn takeover(sight: &Sight, identity: &Identity, on_disk: &View) -> Vec<Edit> {
-    let mut edits = Vec::new();
-    let fresh = !sight.versions.contains_key(&identity.pool.global());
-    if fresh {
-        // An attempt that was cut short has written some of them.
-        let missing = |(name, _): &(&VolumeName, _)| !sight.view.volumes.contains_key(*name);
-        let volumes = on_disk.volumes.iter().filter(missing);
-        edits.extend(volumes.map(|(_, volume)| Edit::PutVolume(Box::new((**volume).clone()))));
-        let peers = on_disk.others().filter(|peer| !sight.view.peers.contains_key(&peer.id));
-        edits.extend(peers.cloned().map(Edit::PutPeer));
-    }
-    if !edits.is_empty() {
-        tracing::info!(records = edits.len(), "taking over the configuration on disk");
-    }
-    let mut global = match fresh {
-        true => (*on_disk.global).clone(),
-        false => (*sight.view.global).clone(),
-    };
-    let alone = sight.view.peers.len() <= 1;
-    if alone && global.op_version != identity.op_version {
-        global.op_version = identity.op_version.min(OP_VERSION_MAX);
-    }
-    if fresh || global != *sight.view.global {
-        edits.push(Edit::PutGlobal(global));
-    }
-    edits
 }
 
 #[derive(Debug)]

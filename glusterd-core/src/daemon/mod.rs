@@ -9,6 +9,7 @@ mod house;
 mod own_store;
 mod relocate;
 mod security;
+mod takeover;
 mod volfile;
 
 pub use address::{address, store_address, store_listens};

@@ -6,10 +6,11 @@ use super::own_store::{Luggage, OwnStore, is_free};
 use crate::host::Host;
 use crate::model::{DAEMON_PORT, NodeId, OP_VERSION_MAX};
 use crate::rpc::join::{JoinReq, JoinRsp, LookReq, LookRsp};
-use crate::store::{Freshness, Store};
+use crate::store::{Freshness, Store, View};
 use gluster_tls::Tls;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// A daemon that has just started may need that long to know its own pool.
 const READY: Duration = Duration::from_secs(5);
@@ -24,6 +25,10 @@ pub struct Guest {
     pub host: Arc<dyn Host>,
     pub bind_address: Option<String>,
     pub tls: Option<Tls>,
+    /// What this node's files said when it started.
+    pub files: Arc<View>,
+    /// Whether this node's pool has taken that over.
+    pub settled: watch::Receiver<bool>,
 }
 
 impl Guest {
@@ -58,6 +63,9 @@ impl Guest {
         let view = self.store.view();
         let lost = NodeId::parse(node).and_then(|id| view.others().find(|peer| peer.id == id));
         let lost = lost.ok_or("it is not a member of this pool")?;
+        if !*self.settled.borrow() {
+            return Err("this node has yet to take over what is on disk".to_owned());
+        }
         if view.freshness != Freshness::Current || view.alive.contains(&lost.id) {
             return Err("it is here".to_owned());
         }
@@ -89,6 +97,10 @@ impl Guest {
             return no("the coordination service is not the built-in store".to_owned());
         };
         let sight = self.store.sight();
+        let is_known = self.files.others().any(|peer| peer.id.to_string() == asked.node);
+        if !*self.settled.borrow() && !is_known {
+            return no("it has yet to take over what is on disk".to_owned());
+        }
         if sight.view.freshness != Freshness::Current || !is_free(&sight.view) {
             return no("it is not alone and empty".to_owned());
         }

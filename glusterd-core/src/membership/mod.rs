@@ -3,6 +3,7 @@
 mod alive;
 mod guest;
 mod headcount;
+mod homecoming;
 mod homing;
 mod identity;
 mod invite;
@@ -14,6 +15,7 @@ mod registry;
 pub use alive::{Announced, Announcement};
 pub use guest::Guest;
 pub use headcount::count_heads;
+pub use homecoming::Homecoming;
 pub use homing::keep_home;
 pub use identity::{Identity, IdentityError, keep_pool, load_or_create, write_identity};
 pub use invite::Stranger;

@@ -103,7 +103,7 @@ mod tests {
         check(&here, Edit::PutPeer(peer), some(&[]));
         check(&here, Edit::DeletePeer(other), some(&[]));
         let (from, leaves) = (Pool(Uuid::nil()), vec![]);
-        let adoption = Adoption { node: other, member: Version([1; 3]), from, leaves };
+        let adoption = Adoption { node: other, member: Some(Version([1; 3])), from, leaves };
         check(&here, Edit::Adopt(adoption), some(&[other]));
     }
 

@@ -6,17 +6,20 @@
 use super::concerned::Concerned;
 use super::node::CATCH_UP;
 use super::question::{Answer, Question};
+use super::refusals::{
+    Away, busy, not_settled, refuse_without_quorum, refused, unreachable, unsettled_text,
+};
 use super::step::{Answered, Ask, Commit, Cx, Hooks, Operation, Outcome, Site, Step};
 use crate::model::{NodeId, Refusal, VolumeName};
 use crate::rpc::Dict;
-use crate::store::{CommitError, Freshness, Sight, Store, View};
+use crate::store::{CommitError, Freshness, Sight, Store};
 use async_trait::async_trait;
-use coord_api::{Health, Retry, Revision};
+use coord_api::{Health, Revision};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -25,6 +28,8 @@ const ROUNDS_MAX: usize = 8;
 /// The CLI gives up after 120 s (cli/src/cli.c:77); an answer after that reaches nobody.
 const PATIENCE: Duration = Duration::from_secs(110);
 
+/// Finding the other nodes of a pool and coming together with them takes less.
+const SETTLING: Duration = Duration::from_secs(45);
 /// An event takes milliseconds.
 const NEWER_BOUND: Duration = Duration::from_secs(5);
 /// Losing a leader and finding another one takes less, on every service.
@@ -63,6 +68,7 @@ pub struct Engine {
     site: Site,
     queues: parking_lot::Mutex<HashMap<String, Weak<Mutex<()>>>>,
     trouble: Option<Trouble>,
+    settled: Option<watch::Receiver<bool>>,
 }
 
 /// Why the coordination service cannot be used just now, for people.
@@ -91,7 +97,12 @@ struct Finished {
 
 impl Engine {
     pub fn new(store: Arc<Store>, nodes: Arc<dyn Nodes>, site: Site) -> Engine {
-        Engine { store, nodes, site, queues: Default::default(), trouble: None }
+        Engine { store, nodes, site, queues: Default::default(), trouble: None, settled: None }
+    }
+
+    /// Before that, this node does not know its own pool.
+    pub fn not_before(self, settled: watch::Receiver<bool>) -> Engine {
+        Engine { settled: Some(settled), ..self }
     }
 
     /// With more to say when the coordination service is out of reach.
@@ -128,6 +139,7 @@ impl Engine {
             Some(queue) => Some(wait_turn(queue, run.until).await?),
             None => None,
         };
+        self.settled(&run).await?;
         let done = self.to_the_end(op, &run).await?;
         let outcome = Outcome {
             before: &done.before.view,
@@ -192,6 +204,20 @@ impl Engine {
                     return Err(refused(&error, self.away()));
                 }
             }
+        }
+    }
+
+    /// Waits while the files are taken over; without the coordinator they are what there is.
+    async fn settled(&self, run: &Run) -> Result<(), Refusal> {
+        let Some(mut settled) = self.settled.clone() else { return Ok(()) };
+        if *settled.borrow() || self.store.view().freshness == Freshness::Stale {
+            return Ok(());
+        }
+        let until = run.until.min(Instant::now() + SETTLING);
+        let done = settled.wait_for(|settled| *settled);
+        match tokio::time::timeout_at(until, done).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(not_settled()),
         }
     }
 
@@ -316,69 +342,9 @@ impl Engine {
     }
 }
 
-/// Before anything else is looked at, as in stock.
-fn refuse_without_quorum(op: &dyn Operation, view: &View) -> Result<(), Refusal> {
-    let blocked = || op.queue().is_some_and(|name| view.blocked().contains(name.as_str()));
-    match op.changes() && !op.ignores_quorum() && blocked() {
-        true => Err(Refusal::staged("Quorum not met. Volume operation not allowed.")),
-        false => Ok(()),
-    }
-}
-
 async fn wait_turn(
     queue: &Arc<Mutex<()>>,
     until: Instant,
 ) -> Result<tokio::sync::OwnedMutexGuard<()>, Refusal> {
     tokio::time::timeout_at(until, queue.clone().lock_owned()).await.map_err(|_| busy())
-}
-
-fn busy() -> Refusal {
-    Refusal::staged("Another transaction is in progress. Please try again after some time.")
-        .with_errno(crate::model::errno::ANOTHER_TRANSACTION)
-}
-
-/// How long the coordination service has been out of reach, and what is known of it.
-struct Away {
-    time: Option<Duration>,
-    why: Option<String>,
-}
-
-fn unreachable(away: Away) -> Refusal {
-    let time = away.time.map(|time| format!(" (for {} s now)", time.as_secs()));
-    let why = away.why.map(|why| format!(" {why}.")).unwrap_or_default();
-    Refusal::staged(format!(
-        "The coordination service cannot be reached{}. The configuration cannot be changed now; \
-         volumes stay available.{why}",
-        time.unwrap_or_default()
-    ))
-}
-
-fn refused(error: &CommitError, away: Away) -> Refusal {
-    match error {
-        CommitError::Unknown(_) => {
-            let why = away.why.map(|why| format!(" {why}.")).unwrap_or_default();
-            Refusal::staged(format!(
-                "The coordination service went away before it answered. Whether the change was \
-                 made shows once it is back.{why}"
-            ))
-        }
-        CommitError::Refused(cause) if cause.retry() == Retry::SameHandle => unreachable(away),
-        _ => {
-            let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
-            Refusal::staged(format!("{error}{}", cause.unwrap_or_default()))
-        }
-    }
-}
-
-/// As stock begins it, and then what the node says of it.
-fn unsettled_text(view: &View, unsettled: &[NodeFailed]) -> String {
-    let text = |(node, text): &NodeFailed| {
-        let peer = view.peers.get(node).and_then(|peer| peer.hostnames.first()).cloned();
-        let host = match *node == view.me {
-            true => "localhost".to_owned(),
-            false => peer.unwrap_or_else(|| node.to_string()),
-        };
-        format!("Commit failed on {host}. {text}")
-    };
-    unsettled.iter().map(text).collect::<Vec<_>>().join("\n")
 }

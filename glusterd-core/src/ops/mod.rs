@@ -21,6 +21,8 @@ mod post;
 mod processes;
 mod question;
 mod quota;
+mod refusals;
+
 mod step;
 mod supervised;
 

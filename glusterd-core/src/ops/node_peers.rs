@@ -241,7 +241,7 @@ impl Found {
         };
         Some(Adoption {
             node: self.node(),
-            member: Version(self.member),
+            member: Some(Version(self.member)),
             from: Pool(self.pool),
             leaves: self.records.iter().map(leaf).collect::<Option<_>>()?,
         })

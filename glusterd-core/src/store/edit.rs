@@ -26,7 +26,8 @@ pub enum Edit {
         task: Uuid,
         node: NodeId,
     },
-    /// Takes a node into the pool that is alone in its own; its peer record is an edit of its own.
+    /// Takes a node into the pool that is alone in its own, or in none yet; its peer record is an
+    /// edit of its own.
     Adopt(Adoption),
     /// Sends a member without bricks away, to be alone with these pool-wide settings.
     Release {
@@ -40,9 +41,9 @@ pub enum Edit {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Adoption {
     pub node: NodeId,
-    /// Version of the node's member record.
-    pub member: Version,
-    /// The pool it leaves, and every record of it: they go.
+    /// Version of the node's member record, if it has one.
+    pub member: Option<Version>,
+    /// The pool it leaves, if it is in one, and every record of it: they go.
     pub from: Pool,
     pub leaves: Vec<(Key, Version)>,
 }
@@ -106,17 +107,19 @@ fn written(pool: Pool, txn: Txn, sight: &Sight, edit: &Edit, swept: u64) -> Txn 
     }
 }
 
-/// Guarded by what every change of the pool it leaves would touch: each of its records, and the
-/// two that a first volume and a first peer would write.
+/// Guarded by what every change of the pool it leaves would touch: each of its records, and those
+/// that its beginning, a first volume and a first peer would write.
 fn adopted(pool: Pool, txn: Txn, adoption: &Adoption) -> Txn {
     let record = member(adoption.node);
-    let mut txn =
-        txn.version(&record, adoption.member).put(&record, records::encode(&Member { pool }));
+    let txn = txn.put(&record, records::encode(&Member { pool }));
+    let Some(version) = adoption.member else { return txn.absent(&record) };
+    let mut txn = txn.version(&record, version);
     for (key, version) in &adoption.leaves {
         txn = txn.version(key, *version).delete(key);
     }
     let known = |key: &Key| adoption.leaves.iter().any(|(left, _)| left == key);
-    for key in [adoption.from.bricks(), adoption.from.peer(adoption.node)] {
+    let from = adoption.from;
+    for key in [from.global(), from.bricks(), from.peer(adoption.node)] {
         if !known(&key) {
             txn = txn.absent(&key);
         }

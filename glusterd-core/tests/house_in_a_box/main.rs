@@ -11,5 +11,6 @@ mod members;
 mod mortal;
 mod moving;
 mod pool;
+mod together;
 mod unknown;
 mod world;

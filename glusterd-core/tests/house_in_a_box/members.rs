@@ -12,7 +12,7 @@ const STOP: u32 = 9;
 const SET: u32 = 12;
 const STATUS: u32 = 27;
 
-fn create(pool: &Pool, at: usize, volume: &str) -> Answer {
+pub fn create(pool: &Pool, at: usize, volume: &str) -> Answer {
     let brick = |n: usize| format!("h{n}:/bricks/{volume}");
     let bricks: Vec<String> = (1..=3).map(brick).collect();
     let pairs = [
@@ -27,12 +27,12 @@ fn create(pool: &Pool, at: usize, volume: &str) -> Answer {
     pool.begin(at, CREATE, &pairs)
 }
 
-fn set(pool: &Pool, at: usize, volume: &str, value: &str) -> Answer {
+pub fn set(pool: &Pool, at: usize, volume: &str, value: &str) -> Answer {
     let key = "performance.cache-size";
     pool.begin(at, SET, &[("volname", volume), ("key1", key), ("value1", value), ("count", "1")])
 }
 
-fn simple(pool: &Pool, at: usize, procedure: u32, volume: &str) -> Answer {
+pub fn simple(pool: &Pool, at: usize, procedure: u32, volume: &str) -> Answer {
     pool.begin(at, procedure, &[("volname", volume), ("flags", "0")])
 }
 
@@ -54,7 +54,7 @@ pub fn formed(nodes: usize, seed: u64) -> Pool {
     pool
 }
 
-fn whole(pool: &Pool, nodes: usize) {
+pub fn whole(pool: &Pool, nodes: usize) {
     pool.until("everybody sees everybody", |pool| {
         (0..nodes).all(|at| {
             let peers = pool.peers(at);

@@ -76,6 +76,28 @@ impl Pool {
         }
     }
 
+    /// All daemons that do not run, at the same time.
+    pub fn start_all(&mut self) {
+        let mem = &self.mem;
+        std::thread::scope(|scope| {
+            for node in self.nodes.iter_mut().filter(|node| node.life.is_none()) {
+                scope.spawn(move || node.begin(mem));
+            }
+        });
+        let names: Vec<String> = self.nodes.iter().map(|node| node.name.clone()).collect();
+        for node in &self.nodes {
+            names.iter().for_each(|name| node.machine.set_reachable(name, true));
+        }
+    }
+
+    /// Another service, which knows nobody, and nodes that have only their files. None of them runs.
+    pub fn forget(&mut self) {
+        self.mem = Mem::new();
+        for node in &self.nodes {
+            std::fs::remove_dir_all(node.work.path().join("coordination")).unwrap();
+        }
+    }
+
     /// As `kill -9`, and the coordinator has noticed.
     pub fn kill(&mut self, at: usize) {
         let Some(life) = self.nodes[at].life.take() else { return };

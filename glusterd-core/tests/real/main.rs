@@ -3,6 +3,7 @@
 //! Every test builds a [`sandbox::Sandbox`], a set of Linux namespaces with folders in memory; what runs in it
 //! ends with it. Needs root, Debian's GlusterFS 10.3 and /dev/fuse; a missing part fails the test.
 
+mod arrival;
 mod boot;
 mod commands;
 mod compare;
