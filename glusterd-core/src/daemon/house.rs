@@ -13,7 +13,7 @@ use crate::rpc::Xdr;
 use crate::rpc::callback::{CallbackProc, StatedumpReq};
 use crate::serve::Connections;
 use crate::serve::specs::{CatchUp, MirrorSpecs};
-use crate::store::{Freshness, Pool, Store, View};
+use crate::store::{Pool, Store, View};
 use crate::supervise::ports::Ports;
 use crate::supervise::{self, Lines, Supervisor};
 use crate::tasks::Keeper;
@@ -134,7 +134,7 @@ impl House {
             Arc::new(move || {
                 let view = store.view();
                 // What is on disk and not in the store yet looks as if it had been deleted.
-                let is_early = view.freshness == Freshness::Current && !*settled.borrow();
+                let is_early = view.revision != 0 && !*settled.borrow();
                 if is_early { files.clone() } else { view }
             })
         };

@@ -139,7 +139,6 @@ impl Engine {
             Some(queue) => Some(wait_turn(queue, run.until).await?),
             None => None,
         };
-        self.settled(&run).await?;
         let done = self.to_the_end(op, &run).await?;
         let outcome = Outcome {
             before: &done.before.view,
@@ -174,6 +173,9 @@ impl Engine {
                 let back = self.current_again(run).await;
                 sight = back.ok_or_else(|| unreachable(self.away()))?;
             }
+            if self.waited_to_settle(&sight, run).await? {
+                sight = self.store.sight();
+            }
             refuse_without_quorum(op, &sight.view)?;
             let mut answers = Vec::new();
             let decided = self.decide(op, run, &sight, &mut answers).await;
@@ -207,16 +209,17 @@ impl Engine {
         }
     }
 
-    /// Waits while the files are taken over; without the coordinator they are what there is.
-    async fn settled(&self, run: &Run) -> Result<(), Refusal> {
-        let Some(mut settled) = self.settled.clone() else { return Ok(()) };
-        if *settled.borrow() || self.store.view().freshness == Freshness::Stale {
-            return Ok(());
+    /// Until the files are taken over, if `sight` is of a coordinator that does not know them yet;
+    /// without the coordinator they are what there is.
+    async fn waited_to_settle(&self, sight: &Sight, run: &Run) -> Result<bool, Refusal> {
+        let Some(mut settled) = self.settled.clone() else { return Ok(false) };
+        if *settled.borrow() || sight.view.revision == 0 {
+            return Ok(false);
         }
         let until = run.until.min(Instant::now() + SETTLING);
         let done = settled.wait_for(|settled| *settled);
         match tokio::time::timeout_at(until, done).await {
-            Ok(Ok(_)) => Ok(()),
+            Ok(Ok(_)) => Ok(true),
             _ => Err(not_settled()),
         }
     }

@@ -39,8 +39,8 @@ fn is_one_pool(field: &Field, ran: &[String]) {
     assert_eq!(bricks(field), ran, "bricks run on");
 }
 
-#[test]
-fn a_pool_of_stock_comes_over() {
+/// Three daemons of stock's, with a volume.
+fn stock() -> Field {
     let field = Field::new(Plan::of(Backend::Local, 3));
     for node in NODES {
         let started = field.node(node).sh("/usr/sbin/glusterd --pid-file=/run/glusterd.pid");
@@ -53,11 +53,30 @@ fn a_pool_of_stock_comes_over() {
         NODES.into_iter().all(|node| field.connected(node) == 2)
     });
     with_volume(&field);
+    field
+}
+
+#[test]
+fn a_pool_of_stock_comes_over_at_once() {
+    let field = stock();
     let (ran, uuid) = (bricks(&field), field.must(3, "system:: uuid get"));
     NODES.iter().for_each(|node| field.node(*node).end("TERM"));
     field.each(&NODES, |node| field.start(node));
     is_one_pool(&field, &ran);
     assert_eq!(field.must(3, "system:: uuid get"), uuid);
+}
+
+/// The first of them finds stock's beside it, which know nothing of it.
+#[test]
+fn a_pool_of_stock_comes_over_node_by_node() {
+    let field = stock();
+    let ran = bricks(&field);
+    for node in [2, 1, 3] {
+        field.node(node).end("TERM");
+        field.start(node);
+        assert!(field.must(node, "volume info a").contains("user.mark: before"));
+    }
+    is_one_pool(&field, &ran);
 }
 
 #[test]
