@@ -6,11 +6,11 @@
 //! stores every node has its own: one stays, the others come to it ([`Homecoming`]).
 
 use crate::membership::{Homecoming, Identity};
-use crate::model::{OP_VERSION_MAX, Volume};
+use crate::model::{NodeId, OP_VERSION_MAX, Volume};
 use crate::store::keys::{self, Pool};
 use crate::store::records::{self, Member};
 use crate::store::{Adoption, CommitError, Edit, Sight, Store, View};
-use coord_api::{CoordinatorExt, Health, ReadOpts, Result, Retry, Revision};
+use coord_api::{CoordinatorExt, Health, ReadOpts, Result, Retry, Revision, Version};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -115,10 +115,10 @@ impl Takeover {
         let mut edits = self.unnamed(sight).await?;
         if sight.pool == self.identity.pool {
             edits.extend(op_version(sight, &self.identity));
-        } else if came_home || self.is_unheard_of().await? {
+        } else if came_home || !self.has_begun(self.identity.pool).await? {
             edits.extend(newer_here(&sight.view, &self.on_disk));
         }
-        // Otherwise it was moved while it was down: the files tell of where it was.
+        // Otherwise it was moved while it was down, out of a pool that had begun: the files tell of that.
         Ok(edits)
     }
 
@@ -127,15 +127,12 @@ impl Takeover {
     async fn claims(&self, sight: &Sight) -> Result<Vec<Edit>> {
         let mut claims = Vec::new();
         for peer in self.on_disk.others() {
-            let (node, from) = (peer.id, self.place(peer.id).await?);
-            let claim = match from {
-                None => Adoption { node, member: None, from: sight.pool, leaves: Vec::new() },
+            let (from, member) = match self.place(peer.id).await? {
+                None => (sight.pool, None),
                 Some((from, _)) if from == sight.pool || self.has_begun(from).await? => continue,
-                Some((from, version)) => {
-                    Adoption { node, member: Some(version), from, leaves: Vec::new() }
-                }
+                Some((from, version)) => (from, Some(version)),
             };
-            claims.push(Edit::Adopt(claim));
+            claims.push(Edit::Adopt(Adoption { node: peer.id, member, from, leaves: Vec::new() }));
         }
         Ok(claims)
     }
@@ -153,21 +150,13 @@ impl Takeover {
         Ok(edits)
     }
 
-    /// Whether no change was ever made in the pool that this node's own file names.
-    async fn is_unheard_of(&self) -> Result<bool> {
-        Ok(!self.has_begun(self.identity.pool).await?)
-    }
-
     async fn has_begun(&self, pool: Pool) -> Result<bool> {
         let (global, _) = self.store.coordinator().get(&pool.global(), ReadOpts::default()).await?;
         Ok(global.is_some())
     }
 
     /// Where a node belongs.
-    async fn place(
-        &self,
-        node: crate::model::NodeId,
-    ) -> Result<Option<(Pool, coord_api::Version)>> {
+    async fn place(&self, node: NodeId) -> Result<Option<(Pool, Version)>> {
         let key = keys::member(node);
         let (entry, _) = self.store.coordinator().get(&key, ReadOpts::default()).await?;
         Ok(entry.and_then(|entry| {
