@@ -37,7 +37,7 @@ pub struct Homecoming {
 
 /// A peer as this node finds it.
 enum Found {
-    Nobody,
+    Nobody(String),
     /// Alone and empty, or not ready yet: it may be where this node is.
     New(NodeId),
     /// It is in a pool with others, or has volumes.
@@ -52,10 +52,10 @@ impl Homecoming {
         let mut ready = false;
         loop {
             let found = self.visits(files).await;
-            let mut waits_for = None;
+            let (mut waits, mut missed) = (false, None);
             for found in &found {
                 let (why, at_most) = match found {
-                    Found::Nobody => ("a node does not answer".to_owned(), GRACE),
+                    Found::Nobody(name) => (format!("{name} does not answer"), GRACE),
                     Found::New(node) if *node < files.me => {
                         (format!("{node} does not begin"), PATIENCE)
                     }
@@ -66,16 +66,16 @@ impl Homecoming {
                         Err(error) => (error.to_string(), PATIENCE),
                     },
                 };
-                if begun.elapsed() < at_most {
-                    waits_for = Some(why);
-                } else {
-                    tracing::debug!(why, "not waited for any more");
-                }
+                waits |= begun.elapsed() < at_most;
+                missed = Some(why);
             }
-            if waits_for.is_none() && ready {
+            if !waits && ready {
+                if let Some(why) = missed {
+                    tracing::warn!(why, "this node begins by itself with what its files say");
+                }
                 return false;
             }
-            ready = waits_for.is_none();
+            ready = !waits;
             sleep(AGAIN).await;
         }
     }
@@ -100,7 +100,7 @@ impl Homecoming {
             let is_new = stranger.is_free() || stranger.about.ready != 1;
             return if is_new { Found::New(peer.id) } else { Found::Begun(stranger) };
         }
-        Found::Nobody
+        Found::Nobody(peer.hostnames.into_iter().next().unwrap_or_default())
     }
 
     async fn arrived(&self) -> bool {
