@@ -449,7 +449,8 @@ fn zookeeper_servers(dir: &Path, servers: usize, opts: &ZooKeeperOpts) -> io::Re
         fs::write(data.join("myid"), (at + 1).to_string())?;
         let mut lines = vec![
             format!("tickTime={}", opts.tick.as_millis()),
-            "initLimit=10".into(),
+            // An election whose winner finds no followers in this time is held again.
+            "initLimit=5".into(),
             "syncLimit=5".into(),
             format!("dataDir={}", data.display()),
             "admin.enableServer=false".into(),

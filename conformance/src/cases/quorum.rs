@@ -4,8 +4,9 @@ use crate::case::{Client, cases, ephemeral, eventually, key, persistent, slack, 
 use crate::harness::Fault;
 use crate::{Ctx, Fold};
 use coord_api::{
-    CoordinatorExt, Effect, Election, Error, ErrorKind, HolderLoss, Key, Leadership, Prefix,
-    ReadOpts, Session, SessionOpts, SessionState, Space, StrictHold, Txn, TxnOutcome, WatchOpts,
+    Coordinator, CoordinatorExt, Effect, Election, Error, ErrorKind, HolderLoss, Key, Leadership,
+    Prefix, ReadOpts, Session, SessionOpts, SessionState, Space, StrictHold, Txn, TxnOutcome,
+    WatchOpts,
 };
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -100,8 +101,11 @@ where
 
 /// A session of somebody whom no fault shall reach: it outlives what servers need to find together.
 async fn lasting(client: &Client) -> Result<Arc<dyn Session>, Error> {
-    let opts = SessionOpts { ttl: LONGEST, name: "lasting".into() };
-    client.session(opts).await
+    client.session(long()).await
+}
+
+fn long() -> SessionOpts {
+    SessionOpts { ttl: LONGEST, name: "lasting".into() }
 }
 
 /// Beside many others on few cores.
@@ -152,22 +156,32 @@ async fn contest(cx: &Ctx, server: usize) -> Result<Contest, Error> {
     let (first, leads) = steadily(cx, || leading(cx, &a)).await?;
     let second = steadily(cx, || lasting(&b)).await?;
     let space = steadily(cx, || persistent(&b, "conf")).await?;
-    let waiting = Election::new(&b.c, &second, "boss")?;
-    // Its own server may be the one that goes: whoever is told of an error stands again.
-    let next = tokio::spawn(async move {
-        loop {
-            match waiting.campaign("b".into()).await {
-                Err(error) if error.kind != ErrorKind::SessionLost => {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-                end => return end,
-            }
-        }
-    });
+    let next = tokio::spawn(standing(b.c.clone(), second));
     let queue = steadily(cx, || ephemeral(&b, "elect")).await?;
     let mut line = Fold::new(&b, Prefix::all(&queue), gone(cx));
     line.until("both are in line", |fold| fold.state.len() == 2).await;
-    Ok(Contest { a, b, leads, next, log: key(&space, "log"), _sessions: [first, second] })
+    Ok(Contest { a, b, leads, next, log: key(&space, "log"), _first: first })
+}
+
+/// Stands until it leads. Its own server may be the one that goes: whoever is told of an error stands
+/// again, and whoever waits for servers longer than any session lasts does so with a new one.
+async fn standing(
+    c: Arc<dyn Coordinator>,
+    mut session: Arc<dyn Session>,
+) -> (Leadership, Arc<dyn Session>) {
+    loop {
+        if let Ok(standing) = Election::new(&c, &session, "boss")
+            && let Ok(leads) = standing.campaign("b".into()).await
+        {
+            return (leads, session);
+        }
+        if session.state().borrow().is_lost()
+            && let Ok(another) = c.session(long()).await
+        {
+            session = another;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 async fn leading(cx: &Ctx, a: &Client) -> Result<(Arc<dyn Session>, Leadership), Error> {
@@ -181,17 +195,17 @@ struct Contest {
     a: Client,
     b: Client,
     leads: Leadership,
-    next: tokio::task::JoinHandle<Result<Leadership, Error>>,
+    next: tokio::task::JoinHandle<(Leadership, Arc<dyn Session>)>,
     log: Key,
-    _sessions: [Arc<dyn Session>; 2],
+    _first: Arc<dyn Session>,
 }
 
 impl Contest {
     /// When the second leads, the first does not believe any more that it does, says so, and can
     /// write nothing once it is back.
     async fn second_takes_over(self, cx: &Ctx) -> Result<(), Error> {
-        let end = within(gone(cx), "the second leader", self.next).await.expect("no panic");
-        let second = end.unwrap_or_else(|error| panic!("the second stands no more: {error}"));
+        let end = within(gone(cx), "the second leader", self.next).await;
+        let (second, _session) = end.expect("no panic");
         assert!(!self.leads.is_valid(), "E1: two leaders");
         let won = decided(cx, &self.b, second.guard(Txn::new().put(&self.log, "b"))).await;
         assert!(matches!(won, TxnOutcome::Committed { .. }), "{won:?}");
