@@ -122,9 +122,9 @@ impl House {
             host: host.clone(),
             tls: local.tls.clone(),
         });
-        let files = Arc::new(loaded.view.clone());
-        let (of_store, on_disk) = (store.clone(), loaded.view);
-        let takeover = Takeover { store: of_store, identity, on_disk, homecoming };
+        let files = Arc::new(loaded.view);
+        let takeover =
+            Takeover { store: store.clone(), identity, on_disk: files.clone(), homecoming };
         takeover.begin(done).await;
         tokio::spawn(marks.keep(store.clone(), notes));
         let (reports, unread) = mpsc::channel(REPORTS_MAX);

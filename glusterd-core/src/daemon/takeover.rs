@@ -28,7 +28,7 @@ pub(super) struct Takeover {
     pub store: Arc<Store>,
     pub identity: Identity,
     /// What the files say.
-    pub on_disk: View,
+    pub on_disk: Arc<View>,
     /// With the built-in store.
     pub homecoming: Option<Homecoming>,
 }

@@ -37,6 +37,7 @@ pub struct Homecoming {
 
 /// A peer as this node finds it.
 enum Found {
+    /// No daemon of this kind with the peer's uuid, by this name.
     Nobody(String),
     /// Alone and empty, or not ready yet: it may be where this node is.
     New(NodeId),

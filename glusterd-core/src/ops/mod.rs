@@ -22,7 +22,6 @@ mod processes;
 mod question;
 mod quota;
 mod refusals;
-
 mod step;
 mod supervised;
 
