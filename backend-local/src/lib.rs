@@ -35,6 +35,7 @@
 //! This crate alone names the consensus crate and the storage engine. It must not know what its
 //! keys mean.
 
+mod baggage;
 mod clock;
 mod codec;
 mod command;
@@ -75,6 +76,7 @@ mod tend;
 mod watching;
 mod wire;
 
+pub use baggage::Baggage;
 pub use config::{DEFAULT_DIR, LocalConfig};
 pub use disk::Faults;
 pub use forced::{Prospect, force, prospect};
@@ -83,5 +85,5 @@ pub use membership::StoreMember;
 pub use offline::offline;
 pub use pool::Invitation;
 pub use raft::Timing;
-pub use seat::{Baggage, Seat};
+pub use seat::Seat;
 pub use store::{LocalBackend, LocalStore};

@@ -13,7 +13,6 @@ use coord_api::{
 use futures_util::StreamExt;
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -73,24 +72,25 @@ struct Cluster {
     dir: TempDir,
     board: Arc<Switchboard>,
     nodes: Vec<Arc<Node>>,
+    timing: Timing,
 }
 
 impl Cluster {
-    fn config(dir: &Path, n: usize, cluster: Option<coord_api::ClusterId>) -> LocalConfig {
+    fn config(&self, n: usize, cluster: Option<coord_api::ClusterId>) -> LocalConfig {
         LocalConfig {
             name: format!("m{n}"),
             join: cluster.is_some(),
             cluster,
             snapshot_every: 50,
-            timing: Timing { heartbeat_ms: 100, election_ms: (800, 1600) },
-            ..LocalConfig::new(dir.join(format!("m{n}")))
+            timing: self.timing,
+            ..LocalConfig::new(self.dir.path().join(format!("m{n}")))
         }
     }
 
     async fn open_member(&self, n: usize, cluster: Option<coord_api::ClusterId>) -> Arc<Node> {
         let from = Arc::new(Mutex::new(None));
         let line = Line { board: self.board.clone(), from: from.clone() };
-        let config = Cluster::config(self.dir.path(), n, cluster);
+        let config = self.config(n, cluster);
         let node = Node::open(&config, Arc::new(line)).await.unwrap();
         *from.lock() = Some(node.identity.node);
         self.board.nodes.lock().insert(node.identity.node, Arc::downgrade(&node));
@@ -100,7 +100,8 @@ impl Cluster {
     /// A founder and others that it takes in one after the other.
     async fn start(members: usize) -> Cluster {
         let dir = tempfile::tempdir().unwrap();
-        let mut cluster = Cluster { dir, board: Arc::default(), nodes: Vec::new() };
+        let timing = Timing { heartbeat_ms: 100, election_ms: (800, 1600) };
+        let mut cluster = Cluster { dir, board: Arc::default(), nodes: Vec::new(), timing };
         let founder = cluster.open_member(0, None).await;
         cluster.nodes.push(founder.clone());
         for n in 1..members {
@@ -144,13 +145,24 @@ impl Cluster {
 
     async fn stop(&mut self) {
         for node in self.nodes.drain(..) {
-            node.shut_down().await;
-            let thread = node.take_log_thread();
-            drop(node);
-            if let Some(thread) = thread {
-                tokio::task::spawn_blocking(move || thread.join().unwrap()).await.unwrap();
-            }
+            end(node).await;
         }
+    }
+
+    async fn restart(&mut self, n: usize) {
+        end(self.nodes.remove(n)).await;
+        let node = self.open_member(n, None).await;
+        self.nodes.insert(n, node);
+    }
+}
+
+/// Lets its directory go.
+async fn end(node: Arc<Node>) {
+    node.shut_down().await;
+    let thread = node.take_log_thread();
+    drop(node);
+    if let Some(thread) = thread {
+        tokio::task::spawn_blocking(move || thread.join().unwrap()).await.unwrap();
     }
 }
 
@@ -305,5 +317,41 @@ async fn all_restart_and_shrink_to_one() {
     assert!(cluster.nodes[leader].is_alone());
     put(&c, "a", "2").await;
     assert_eq!(c.info().members.len(), 1);
+    cluster.stop().await;
+}
+
+/// Who has just started need not wait for its election timeout.
+#[tokio::test(flavor = "multi_thread")]
+async fn all_restart_and_serve_at_once() {
+    let mut cluster = Cluster::start(3).await;
+    put(&cluster.handle(0), "a", "1").await;
+    cluster.stop().await;
+    cluster.timing.election_ms = (60_000, 120_000);
+    for n in 0..3 {
+        let node = cluster.open_member(n, None).await;
+        cluster.nodes.push(node);
+    }
+    let soon = ReadOpts::linearizable().within(SOON);
+    assert_eq!(value(&cluster.handle(1), "a", soon).await.as_deref(), Some("1"));
+    cluster.stop().await;
+}
+
+/// One that has just started and hears of no leader yet does not unseat the one that there is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_member_leaves_the_leader() {
+    let mut cluster = Cluster::start(3).await;
+    let leader = cluster.leader_among(&[0, 1, 2]).await;
+    let term = cluster.nodes[leader].term();
+    for _ in 0..5 {
+        let other = (leader + 1) % 3;
+        cluster.restart(other).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let soon = ReadOpts::linearizable().within(SOON);
+        assert_eq!(value(&cluster.handle(other), "a", soon).await, None);
+    }
+    assert_eq!(
+        (cluster.nodes[leader].term(), cluster.leader_among(&[0, 1, 2]).await),
+        (term, leader)
+    );
     cluster.stop().await;
 }

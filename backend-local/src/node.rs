@@ -34,6 +34,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 mod health;
+mod hurry;
 mod members;
 mod work;
 
@@ -168,6 +169,7 @@ impl Node {
         }
         if !alone {
             self.feel_alone();
+            self.spawn(hurry::run(Arc::downgrade(&self), self.incarnation));
         }
         self.spawn(health::keep_true(Arc::downgrade(&self), self.health.subscribe()));
         let node = Arc::downgrade(&self);

@@ -4,6 +4,7 @@
 //! the first invitation opens its door. A node whose pool does not answer goes on trying behind
 //! the handle, with its master's door open, since the others wait for it as it waits for them.
 
+use crate::baggage::Baggage;
 use crate::config::LocalConfig;
 use crate::heir::Heir;
 use crate::layout::replace_file;
@@ -12,15 +13,11 @@ use crate::node::storage;
 use crate::opening;
 use crate::pool::{Invitation, Pool};
 use crate::store::{LocalStore, Part};
-use bytes::Bytes;
-use coord_api::{
-    Coordinator, Error, ErrorKind, Health, Key, Moving, Prefix, ReadOpts, Result, SpaceKind, Txn,
-};
-use std::collections::BTreeSet;
+use coord_api::{Coordinator, Error, ErrorKind, Health, Moving, Result};
 use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 
 /// Where this node is reached, once it has been told: `host:port`.
@@ -42,18 +39,11 @@ pub struct Seat {
     now: Mutex<Option<LocalStore>>,
 }
 
-/// What goes along when a node changes stores: these records, written where they are absent.
-#[derive(Clone, Debug)]
-pub struct Baggage {
-    /// The store that is left holds nothing under these: it would be lost.
-    pub empty: Vec<Prefix>,
-    pub records: Vec<(Key, Bytes)>,
-}
-
 impl Seat {
     /// Takes the place that the directory of `config` says. `config.listen` and, if it is not
     /// empty, `config.address` are for when the node is among others. Waits for `patience` for
-    /// masters elsewhere; without them the handle says `Unavailable` until they answer.
+    /// masters elsewhere, if enough of them are there; without them the handle says `Unavailable`
+    /// until they answer.
     ///
     /// # Errors
     /// Those of [`LocalStore::open`] for a node that is alone.
@@ -68,11 +58,25 @@ impl Seat {
             seat.sit(&mut *seat.now.lock().await, store);
             return Ok(seat);
         }
-        let mut health = seat.moving.health();
+        let health = seat.moving.health();
         tokio::spawn(come_back(Arc::downgrade(&seat), config));
-        let back = health.wait_for(|health| *health == Health::Ok);
-        let _or_later = tokio::time::timeout(patience, back).await;
+        let _or_later = tokio::time::timeout(patience, seat.back(health)).await;
         Ok(seat)
+    }
+
+    /// Completes when the masters serve, or too few of them are there to be waited for.
+    async fn back(&self, mut health: watch::Receiver<Health>) {
+        let lacks = async || match self.now.lock().await.as_ref().map(|store| &store.part) {
+            Some(Part::Client(remote)) => remote.shared().lacks_masters(),
+            _ => false,
+        };
+        loop {
+            let now = health.borrow_and_update().clone();
+            let alone = matches!(now, Health::Degraded { .. }) && lacks().await;
+            if now == Health::Ok || alone || health.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// The handle that stays.
@@ -120,7 +124,7 @@ impl Seat {
         let store = now.clone().ok_or_else(away)?;
         self.moving.vacate().await;
         let left = async {
-            check_empty(&store, with).await?;
+            with.is_all_of(&store).await?;
             self.keep_address(host)?;
             if self.others(&store).await? { store.clone().leave().await } else { Ok(()) }
         };
@@ -135,7 +139,7 @@ impl Seat {
         config.open.connect_timeout = JOIN;
         let joined = async {
             let store = LocalStore::join(&config, &invitation).await?;
-            carry(&store, with).await?;
+            with.put_into(&store).await?;
             Ok::<_, Error>(store)
         };
         match joined.await {
@@ -163,7 +167,7 @@ impl Seat {
         }
         self.moving.vacate().await;
         let left = async {
-            forget(&store, with).await?;
+            with.take_out_of(&store).await?;
             store.clone().leave().await
         };
         if let Err(error) = left.await {
@@ -174,7 +178,7 @@ impl Seat {
         drop(store);
         let fresh = async {
             let store = LocalStore::open(&self.present()?).await?;
-            carry(&store, with).await?;
+            with.put_into(&store).await?;
             Ok::<_, Error>(store)
         };
         match fresh.await {
@@ -360,41 +364,4 @@ async fn come_back(seat: Weak<Seat>, config: LocalConfig) {
         }
         tokio::time::sleep(RETRY).await;
     }
-}
-
-async fn check_empty(store: &LocalStore, with: &Baggage) -> Result<()> {
-    let c = store.handle();
-    for prefix in &with.empty {
-        let held = match c.list_page(prefix, None, 1, ReadOpts::default()).await {
-            Ok((held, _)) => held.entries,
-            Err(error) if error.kind == ErrorKind::UnknownSpace => Vec::new(),
-            Err(error) => return Err(error),
-        };
-        if let Some(entry) = held.first() {
-            let text = format!("{} would be lost", entry.key.name());
-            return Err(Error::none(ErrorKind::PermissionDenied).because(text));
-        }
-    }
-    c.close().await
-}
-
-/// What is taken along does not stay behind, where it would look as if the node were there.
-async fn forget(store: &LocalStore, with: &Baggage) -> Result<()> {
-    let c = store.handle();
-    let txn = with.records.iter().fold(Txn::new(), |txn, (key, _)| txn.delete(key));
-    c.txn(txn).await?;
-    c.close().await
-}
-
-/// Writes down what is taken along, before anyone looks.
-async fn carry(store: &LocalStore, with: &Baggage) -> Result<()> {
-    let c = store.handle();
-    let spaces: BTreeSet<_> = with.records.iter().map(|(key, _)| key.space().clone()).collect();
-    for space in spaces {
-        c.ensure_space(&space, SpaceKind::Persistent).await?;
-    }
-    for (key, value) in &with.records {
-        c.txn(Txn::new().absent(key).put(key, value.clone())).await?;
-    }
-    c.close().await
 }

@@ -1,7 +1,7 @@
 //! A node that is no master: one connection to one of them, and another when that ends.
 //!
-//! The keeper runs on a thread of its own (S16). It dials all masters, each a little later than
-//! the one before, and takes the first that serves; it learns of new masters from the one it is
+//! The keeper runs on a thread of its own (S16). It dials all masters, each when the one before has
+//! failed or takes long, and takes the first that serves; it learns of new masters from the one it is
 //! connected to, and leaves one that has lost its quorum when another has not.
 
 pub mod handle;
@@ -18,13 +18,14 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// How long one attempt may take.
 const DIAL: Duration = Duration::from_secs(2);
-/// Between the attempts of one round.
+/// Between the attempts of one round, if the earlier one says nothing.
 const STAGGER: Duration = Duration::from_millis(150);
 /// The same where the order matters.
 const STAGGER_FIXED: Duration = Duration::from_secs(1);
@@ -55,6 +56,8 @@ pub struct Shared {
     /// Counts comings and goings of the connection.
     bell: watch::Sender<u64>,
     over: CancellationToken,
+    /// Whether the last round that found no master which serves has found less than half of them.
+    too_few: AtomicBool,
 }
 
 #[derive(Clone, Debug)]
@@ -110,6 +113,7 @@ impl Remote {
             health: watch::Sender::new(Health::Unreachable { since }),
             bell: watch::Sender::default(),
             over: CancellationToken::new(),
+            too_few: AtomicBool::new(false),
         });
         let keeping = shared.clone();
         worker.spawn(async move {
@@ -175,6 +179,11 @@ impl Shared {
 
     pub fn cluster(&self) -> coord_api::ClusterId {
         self.road.cluster
+    }
+
+    /// Whether it would take masters that were not there when they were last looked for.
+    pub fn lacks_masters(&self) -> bool {
+        self.too_few.load(Ordering::SeqCst)
     }
 
     pub fn is_connected(&self) -> bool {
@@ -327,21 +336,26 @@ impl Shared {
     async fn round(&self) -> std::result::Result<Arc<Link>, State> {
         let masters = self.masters.lock().clone();
         let stagger = if self.learns { STAGGER } else { STAGGER_FIXED };
-        let dial = |(rank, address): (usize, &String)| {
-            let address = address.clone();
-            async move {
-                tokio::time::sleep(stagger * rank as u32).await;
-                (Link::dial(&self.road, &address, Purpose::Client, DIAL).await, address)
-            }
+        let dial = async |address: &String| {
+            (Link::dial(&self.road, address, Purpose::Client, DIAL).await, address.clone())
         };
-        let mut dialing: FuturesUnordered<_> = masters.iter().enumerate().map(dial).collect();
-        let (mut second_best, mut strangers, mut unproven) = (None, 0, 0);
-        while let Some((dialed, address)) = dialing.next().await {
+        let (mut next, mut dialing) = (masters.iter(), FuturesUnordered::new());
+        let (mut second_best, mut reached, mut strangers, mut unproven) = (None, 0, 0, 0);
+        loop {
+            dialing.extend(next.next().map(dial));
+            let (dialed, address) = tokio::select! {
+                Some(dialed) = dialing.next() => dialed,
+                () = tokio::time::sleep(stagger), if next.len() > 0 => continue,
+                else => break,
+            };
             match dialed {
                 Ok(link) if link.standing().borrow().trouble.is_none() => {
                     return Ok(Arc::new(link));
                 }
-                Ok(link) => second_best = Some(Arc::new(link)),
+                Ok(link) => {
+                    reached += 1;
+                    second_best.get_or_insert_with(|| Arc::new(link));
+                }
                 Err(Refused::Stranger) => {
                     strangers += 1;
                     if self.road.heir.is_at(&self.road, &address).await {
@@ -352,6 +366,7 @@ impl Shared {
                 Err(Refused::Io(_) | Refused::Full) => {}
             }
         }
+        self.too_few.store(reached * 2 <= masters.len(), Ordering::SeqCst);
         let most = |count: usize| count * 2 > masters.len();
         second_best.ok_or(match () {
             () if most(strangers) => State::Refused(ErrorKind::ClusterReplaced),
