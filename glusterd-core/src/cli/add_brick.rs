@@ -260,7 +260,7 @@ impl Operation for AddBrick {
             Some(asks) => Ok(Step::Ask(asks)),
             None => {
                 let note = overridden(&placed);
-                Ok(Step::Commit(Commit { note, ..commit(after) }))
+                Ok(Step::commit(Commit { note, ..commit(after) }))
             }
         }
     }

@@ -125,7 +125,7 @@ impl Operation for Bitrot {
         let volume = args::volume(cx.view, &self.volume)?;
         self.check(volume)?;
         if !self.is_live() {
-            return self.commit(volume).map(Step::Commit);
+            return self.commit(volume).map(Step::commit);
         }
         if cx.answers.is_empty() {
             return Ok(Step::Ask(self.live_asks(cx, volume)));

@@ -99,7 +99,7 @@ impl Operation for Create {
         let wanted = Wanted { spread, ..Wanted::new(&self.volume, &self.bricks, self.force) };
         match place_bricks(cx, wanted)? {
             BrickPlan::Ask(asks) => Ok(Step::Ask(asks)),
-            BrickPlan::Ready(placed) => self.commit(cx, placed).map(Step::Commit),
+            BrickPlan::Ready(placed) => self.commit(cx, placed).map(Step::commit),
         }
     }
 
@@ -136,7 +136,7 @@ impl Create {
         let name = volume.name.clone();
         Ok(Commit {
             edits: vec![Edit::PutVolume(Box::new(volume))],
-            then: marks(&placed, |bricks| Question::MarkBricks {
+            first: marks(&placed, |bricks| Question::MarkBricks {
                 volume_id: id,
                 bricks,
                 force: self.force,
@@ -149,6 +149,7 @@ impl Create {
                 bricks,
             }),
             note,
+            ..Commit::default()
         })
     }
 

@@ -31,7 +31,7 @@ impl Operation for Delete {
         if cx.view.others().any(|peer| !cx.view.alive.contains(&peer.id)) {
             return Err(Refusal::staged("Some of the peers are down"));
         }
-        Ok(Step::Commit(commit(volume)))
+        Ok(Step::commit(commit(volume)))
     }
 
     fn reply(&self, outcome: &Outcome<'_>, reply: &mut Dict) -> Result<(), Refusal> {

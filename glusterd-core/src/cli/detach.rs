@@ -93,8 +93,8 @@ impl Operation for Detach {
             edits.push(Edit::DeletePeer(cx.view.me));
         }
         let may_go = cx.view.alive.contains(&node);
-        let then = vec![Ask::new(cx.view.me, Question::AwaitGone { node: node.0, may_go })];
-        Ok(Step::Commit(Commit { edits, then, ..Commit::default() }))
+        let then = vec![Question::AwaitGone { node: node.0, may_go }];
+        Ok(Step::commit(Commit { edits, then, ..Commit::default() }))
     }
 
     fn reply(&self, _: &Outcome<'_>, _: &mut Dict) -> Result<(), Refusal> {

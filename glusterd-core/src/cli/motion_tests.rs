@@ -11,7 +11,7 @@ use crate::model::{
     Progress, Status, Task, TaskKind, Transport, Volume, VolumeId, VolumeName,
 };
 use crate::ops::{
-    Answer, Answered, Ask, Commit, Cx, HostFacts, Moving, Operation, Outcome, Question, Site, Step,
+    Answer, Answered, Ask, Cx, HostFacts, Moving, Operation, Outcome, Question, Site, Step,
 };
 use crate::rpc::Dict;
 use crate::store::{Edit, View};
@@ -115,7 +115,7 @@ fn check(op: &dyn Operation, view: &View, text: &str, errno: i32) {
 
 fn committed(op: &dyn Operation, view: &View, answers: &[Answered]) -> Volume {
     match plan(op, view, answers) {
-        Ok(Step::Commit(Commit { edits, .. })) => match &edits[..] {
+        Ok(Step::Commit(commit)) => match &commit.edits[..] {
             [Edit::PutVolume(volume)] => (**volume).clone(),
             other => panic!("{other:?}"),
         },

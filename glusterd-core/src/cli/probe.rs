@@ -101,7 +101,7 @@ impl Probe {
             };
             edits.push(Edit::PutPeer(peer(view.me, mine)));
         }
-        let then = vec![Ask::new(view.me, Question::AwaitPeer { node: node.0 })];
+        let then = vec![Question::AwaitPeer { node: node.0 }];
         Ok(Commit { edits, then, ..Commit::default() })
     }
 }
@@ -140,7 +140,7 @@ impl Operation for Probe {
             let text = format!("Host {host} port {DAEMON_PORT} already in peer list");
             return Err(self.no(code::FRIEND, text).with_ret(0));
         }
-        self.take_in(cx.view, candidate).map(Step::Commit)
+        self.take_in(cx.view, candidate).map(Step::commit)
     }
 
     fn reply(&self, _: &Outcome<'_>, _: &mut Dict) -> Result<(), Refusal> {

@@ -129,14 +129,14 @@ impl Quota {
         }
         let enabled = self.form != form::DISABLE;
         let nodes = nodes_of(volume).into_iter().filter(|node| cx.view.alive.contains(node));
-        let mut then = Vec::new();
+        let mut first = Vec::new();
         for node in nodes {
-            then.push(Ask::new(node, self.ask(QuotaAsk::Crawl { enabled })));
+            first.push(Ask::new(node, self.ask(QuotaAsk::Crawl { enabled })));
             if !enabled {
-                then.push(Ask::new(node, self.ask(QuotaAsk::EndMounts)));
+                first.push(Ask::new(node, self.ask(QuotaAsk::EndMounts)));
             }
         }
-        Commit { then, ..committed(after) }
+        Commit { first, ..committed(after) }
     }
 
     fn tune(&self, volume: &Volume) -> Result<Commit, Refusal> {
@@ -199,7 +199,7 @@ impl Quota {
         if after == *volume {
             return Ok(Step::Done);
         }
-        Ok(Step::Commit(Commit {
+        Ok(Step::commit(Commit {
             edits: vec![Edit::PutVolume(Box::new(after))],
             settle: vec![volume.name.clone()],
             ..Commit::default()
@@ -282,7 +282,7 @@ impl Operation for Quota {
         self.check(cx, volume)?;
         match self.form {
             form::ENABLE | form::ENABLE_OBJECTS | form::DISABLE => {
-                Ok(Step::Commit(self.switch(cx, volume)))
+                Ok(Step::commit(self.switch(cx, volume)))
             }
             _ if self.is_limit() => self.change_limit(cx, volume),
             _ if self.is_list() && cx.answers.is_empty() => {
@@ -290,7 +290,7 @@ impl Operation for Quota {
                 Ok(Step::Ask(vec![Ask::new(cx.view.me, mount)]))
             }
             _ if self.is_list() => refuse_if_any_refused(cx).map(|()| Step::Done),
-            tunable if TUNABLES.contains(&tunable) => self.tune(volume).map(Step::Commit),
+            tunable if TUNABLES.contains(&tunable) => self.tune(volume).map(Step::commit),
             _ => Err(Refusal::staged("Quota command failed. Invalid opcode")),
         }
     }

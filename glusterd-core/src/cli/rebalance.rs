@@ -176,7 +176,7 @@ impl Operation for Defrag {
                 self.check_start(volume)?;
                 let waited = |a: &Answered| a.question == Question::AwaitClients;
                 Ok(match cx.answers.iter().any(waited) {
-                    true => Step::Commit(self.start(cx, volume)),
+                    true => Step::commit(self.start(cx, volume)),
                     false => Step::Ask(vec![Ask::new(cx.view.me, Question::AwaitClients)]),
                 })
             }
@@ -187,7 +187,7 @@ impl Operation for Defrag {
                 };
                 Ok(Step::Ask(cx.view.alive.iter().map(ask).collect()))
             }
-            Action::Stop => Ok(Step::Commit(self.stop(cx, volume))),
+            Action::Stop => Ok(Step::commit(self.stop(cx, volume))),
             Action::Status => Ok(Step::Done),
         }
     }

@@ -226,13 +226,13 @@ impl Operation for RemoveBrick {
                     return Err(staging_failed(cx.view, a.node, &a.answer));
                 }
                 self.check_bricks(cx, volume, &leaving)?;
-                Ok(Step::Commit(self.start(cx, volume, &leaving)))
+                Ok(Step::commit(self.start(cx, volume, &leaving)))
             }
             Action::Commit => {
                 self.check_commit(cx.view, volume, &leaving)?;
-                Ok(Step::Commit(self.remove(cx, volume, &leaving)))
+                Ok(Step::commit(self.remove(cx, volume, &leaving)))
             }
-            Action::Force => Ok(Step::Commit(self.remove(cx, volume, &leaving))),
+            Action::Force => Ok(Step::commit(self.remove(cx, volume, &leaving))),
         }
     }
 

@@ -224,7 +224,7 @@ impl ReplaceBrick {
         }
         let settle = vec![after.name.clone()];
         let edits = vec![Edit::PutVolume(Box::new(after))];
-        Ok(Step::Commit(Commit { edits, settle, ..Commit::default() }))
+        Ok(Step::commit(Commit { edits, settle, ..Commit::default() }))
     }
 }
 

@@ -45,7 +45,7 @@ impl Operation for ResetVolume {
             format!("--gd-workdir={}", cx.site.workdir.display()),
         ];
         let hooks = Hooks { event: "reset", pre: arguments.clone(), post: arguments };
-        Ok(Step::Commit(Commit {
+        Ok(Step::commit(Commit {
             hooks: Some(hooks),
             note: reset.note.map(str::to_owned),
             ..commit(cx, reset.change)

@@ -79,7 +79,7 @@ impl Operation for SetVolume {
         }
         let change = apply_set(&pool, &set, &graphs)?;
         let hooks = hooks(cx, volume, pairs);
-        Ok(Step::Commit(Commit { hooks: Some(hooks), ..commit(cx, change) }))
+        Ok(Step::commit(Commit { hooks: Some(hooks), ..commit(cx, change) }))
     }
 
     fn reply(&self, outcome: &Outcome<'_>, reply: &mut Dict) -> Result<(), Refusal> {

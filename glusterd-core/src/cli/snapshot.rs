@@ -225,7 +225,7 @@ fn show_config(view: &View, name: Option<&str>, reply: &mut Dict) -> Result<(), 
 impl Operation for Snapshot {
     fn plan(&self, cx: &Cx<'_>) -> Result<Step, Refusal> {
         match self.form {
-            form::CONFIG if self.is_set() => self.config(cx.view).map(Step::Commit),
+            form::CONFIG if self.is_set() => self.config(cx.view).map(Step::commit),
             form::CONFIG => Ok(Step::Done),
             form::CREATE => self.create(cx),
             form::DELETE | form::LIST | form::STATUS | form::INFO

@@ -37,7 +37,7 @@ impl Operation for Start {
             }
         }
         refuse_if_any_refused(cx)?;
-        Ok(Step::Commit(self.commit(cx, volume)))
+        Ok(Step::commit(self.commit(cx, volume)))
     }
 
     fn reply(&self, outcome: &Outcome<'_>, reply: &mut Dict) -> Result<(), Refusal> {

@@ -123,7 +123,7 @@ impl Stats {
         let volume = args::volume(cx.view, &self.volume)?;
         self.check(volume)?;
         if matches!(self.form, Form::Start | Form::Stop) {
-            return Ok(Step::Commit(self.commit(volume)));
+            return Ok(Step::commit(self.commit(volume)));
         }
         if cx.answers.is_empty() {
             self.bricks(volume)?;

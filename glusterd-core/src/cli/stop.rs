@@ -37,9 +37,9 @@ impl Operation for Stop {
                 format!("--last={}", if yes { "yes" } else { "no" }),
             ]
         };
-        Ok(Step::Commit(Commit {
+        Ok(Step::commit(Commit {
             edits: vec![Edit::PutVolume(Box::new(after))],
-            then: end_quota_mounts(cx, volume),
+            first: end_quota_mounts(cx, volume),
             settle: vec![volume.name.clone()],
             hooks: Some(Hooks {
                 event: "stop",

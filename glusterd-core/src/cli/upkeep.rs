@@ -260,7 +260,7 @@ impl Operation for Barrier {
         after.options.set("features.barrier", &self.value);
         after.version += 1;
         crate::options::refresh_op_versions(&mut after);
-        Ok(Step::Commit(Commit {
+        Ok(Step::commit(Commit {
             edits: vec![Edit::PutVolume(Box::new(after))],
             settle: vec![volume.name.clone()],
             ..Commit::default()

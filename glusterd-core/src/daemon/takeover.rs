@@ -115,7 +115,7 @@ impl Takeover {
         let mut edits = self.unnamed(sight).await?;
         if sight.pool == self.identity.pool {
             edits.extend(op_version(sight, &self.identity));
-        } else if came_home || !self.has_begun(self.identity.pool).await? {
+        } else if came_home || self.was_claimed().await? {
             edits.extend(newer_here(&sight.view, &self.on_disk));
         }
         // Otherwise it was moved while it was down, out of a pool that had begun: the files tell of that.
@@ -148,6 +148,12 @@ impl Takeover {
             }
         }
         Ok(edits)
+    }
+
+    /// Into a pool that has begun, out of one that never did. A built-in store knows of its own pools
+    /// only: a node of another one has come home, or was sent away from there.
+    async fn was_claimed(&self) -> Result<bool> {
+        Ok(self.homecoming.is_none() && !self.has_begun(self.identity.pool).await?)
     }
 
     async fn has_begun(&self, pool: Pool) -> Result<bool> {

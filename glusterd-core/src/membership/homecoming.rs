@@ -52,6 +52,10 @@ impl Homecoming {
         let begun = Instant::now();
         let mut ready = false;
         loop {
+            // The answer to a knock may be lost while the node is fetched.
+            if !is_free(&self.store.view()) {
+                return true;
+            }
             let found = self.visits(files).await;
             let (mut waits, mut missed) = (false, None);
             for found in &found {

@@ -41,22 +41,26 @@ pub trait Nodes: Send + Sync + 'static {
     /// Of any number of nodes at the same time; answers in the order of `asks`.
     async fn ask(&self, asks: &[Ask], until: Instant) -> Vec<Answer>;
 
-    /// Waits until every node that is concerned and up has acted on `revision` for these volumes;
-    /// all other nodes than this one run the hooks as well.
-    async fn settle(
-        &self,
-        revision: Revision,
-        volumes: &[VolumeName],
-        concerned: &Concerned,
-        hooks: Option<&Hooks>,
-        until: Instant,
-    ) -> Vec<NodeFailed>;
+    /// Waits until every node that is concerned and up has acted on the change; all other nodes than
+    /// this one run the hooks as well.
+    async fn settle(&self, change: &Change<'_>, until: Instant) -> Vec<NodeFailed>;
 
     /// On this node.
     async fn pre_hooks(&self, hooks: &Hooks);
 
     /// On this node. Queues them; does not wait.
     fn post_hooks(&self, hooks: &Hooks);
+}
+
+/// What nodes settle after a commit.
+#[derive(Debug)]
+pub struct Change<'a> {
+    pub revision: Revision,
+    pub volumes: &'a [VolumeName],
+    /// Who is waited for, beside those that have something to do `first`.
+    pub concerned: Concerned,
+    pub first: &'a [Ask],
+    pub hooks: Option<&'a Hooks>,
 }
 
 /// A node that could not bring itself in line.
@@ -253,7 +257,7 @@ impl Engine {
             let cx = Cx { view: &sight.view, site: &self.site, answers, fresh: &run.fresh };
             match op.plan(&cx)? {
                 Step::Done => return Ok(None),
-                Step::Commit(commit) => return Ok(Some(commit)),
+                Step::Commit(commit) => return Ok(Some(*commit)),
                 Step::Ask(asks) => {
                     let got = self.nodes.ask(&asks, run.until).await;
                     answers.extend(asks.into_iter().zip(got).map(|(ask, answer)| Answered {
@@ -291,13 +295,16 @@ impl Engine {
         before: Sight,
         answers: Vec<Answered>,
     ) -> Result<Finished, Refusal> {
-        let mut unsettled = self.ask_after(run, &commit.then).await;
-        if unsettled.is_empty() || commit.if_unsettled.is_empty() {
-            let hooks = commit.hooks.as_ref();
-            let concerned = Concerned::by(&commit.edits, &before.view);
-            let settled = self.nodes.settle(revision, &commit.settle, &concerned, hooks, run.until);
-            unsettled.extend(settled.await);
-        }
+        let then = commit.then.iter().map(|question| Ask::new(before.view.me, question.clone()));
+        self.nodes.ask(&then.collect::<Vec<_>>(), run.until).await;
+        let change = Change {
+            revision,
+            volumes: &commit.settle,
+            concerned: Concerned::by(&commit.edits, &before.view),
+            first: &commit.first,
+            hooks: commit.hooks.as_ref(),
+        };
+        let unsettled = self.nodes.settle(&change, run.until).await;
         let left = run.until.saturating_duration_since(Instant::now());
         let sight = self.store.wait_for(revision, left).await.unwrap_or_else(|| self.store.sight());
         if !unsettled.is_empty() && !commit.if_unsettled.is_empty() {
@@ -324,8 +331,14 @@ impl Engine {
     async fn take_back(&self, run: &Run, sight: &Sight, commit: &Commit) {
         match self.store.commit(sight, &commit.if_unsettled).await {
             Ok(revision) => {
-                let concerned = Concerned::by(&commit.if_unsettled, &sight.view);
-                self.nodes.settle(revision, &commit.settle, &concerned, None, run.until).await;
+                let change = Change {
+                    revision,
+                    volumes: &commit.settle,
+                    concerned: Concerned::by(&commit.if_unsettled, &sight.view),
+                    first: &[],
+                    hooks: None,
+                };
+                self.nodes.settle(&change, run.until).await;
                 self.ask_after(run, &commit.after_take_back).await;
             }
             Err(error) => {

@@ -26,7 +26,7 @@ mod step;
 mod supervised;
 
 pub use converge::{Announce, Converger, Progress};
-pub use engine::{Engine, NodeFailed, Nodes};
+pub use engine::{Change, Engine, NodeFailed, Nodes};
 pub use marks::Marks;
 pub use node::{Clients, LocalNode};
 pub use node_motion::moving;

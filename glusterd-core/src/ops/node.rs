@@ -68,13 +68,22 @@ impl LocalNode {
         answered.await.unwrap_or_else(|_| Answer::Silent("This node did not answer in time".into()))
     }
 
-    /// Waits until this node has acted on `revision` for these volumes.
+    /// Does what is asked `first`, then waits until this node has acted on `revision` for these volumes.
     pub(super) async fn settle(
         &self,
         revision: Revision,
         volumes: &[VolumeName],
+        first: impl Iterator<Item = &Question>,
         until: Instant,
     ) -> Vec<NodeFailed> {
+        for question in first {
+            match Box::pin(self.answer_within(question, until)).await {
+                Answer::Refused { text, .. } | Answer::Silent(text) => {
+                    return vec![(self.me(), text)];
+                }
+                _ => {}
+            }
+        }
         let mut progress = self.converger.progress();
         let reached = progress.wait_for(|p| p.reached(revision.0, volumes));
         let failed = match tokio::time::timeout_at(until, reached).await {
@@ -104,6 +113,7 @@ impl LocalNode {
         revision: u64,
         volumes: &[String],
         hooks: Option<&RemoteHooks>,
+        first: &[(Uuid, Question)],
         until: Instant,
     ) -> Answer {
         let event = |hooks: &RemoteHooks| HOOK_EVENTS.iter().find(|event| **event == hooks.event);
@@ -113,7 +123,9 @@ impl LocalNode {
         }
         let volumes: Vec<VolumeName> =
             volumes.iter().filter_map(|name| VolumeName::parse(name)).collect();
-        let failed = self.settle(Revision(revision), &volumes, until).await;
+        let me = self.me().0;
+        let first = first.iter().filter(|(node, _)| *node == me).map(|(_, question)| question);
+        let failed = self.settle(Revision(revision), &volumes, first, until).await;
         if !failed.is_empty() {
             let texts: Vec<String> = failed.into_iter().map(|(_, text)| text).collect();
             return refused(texts.join("\n"));
@@ -154,8 +166,8 @@ impl LocalNode {
                 self.partings.clients_have_settled().await;
                 Answer::Done
             }
-            Question::Settle { revision, volumes, hooks } => {
-                self.settle_for(*revision, volumes, hooks.as_ref(), until).await
+            Question::Settle { revision, volumes, hooks, first } => {
+                self.settle_for(*revision, volumes, hooks.as_ref(), first, until).await
             }
             Question::TellClients { volumes } => {
                 // The files of what grew may still be on their way to a node without bricks of it.

@@ -3,15 +3,13 @@
 //! Every member that is up acts on a change; a command waits for those that it concerns. One that
 //! goes away meanwhile has not failed; it converges when it comes back.
 
-use super::concerned::Concerned;
-use super::engine::{NodeFailed, Nodes};
+use super::engine::{Change, NodeFailed, Nodes};
 use super::node::LocalNode;
 use super::post::Post;
 use super::question::{Answer, Question, RemoteHooks};
 use super::step::{Ask, Hooks};
 use crate::model::{NodeId, VolumeName};
 use async_trait::async_trait;
-use coord_api::Revision;
 use futures_util::future::join_all;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -58,37 +56,36 @@ impl Nodes for PoolNodes {
         asks.iter().map(answer).map(|answer| answer.expect("one for each")).collect()
     }
 
-    async fn settle(
-        &self,
-        revision: Revision,
-        volumes: &[VolumeName],
-        concerned: &Concerned,
-        hooks: Option<&Hooks>,
-        until: Instant,
-    ) -> Vec<NodeFailed> {
+    async fn settle(&self, change: &Change<'_>, until: Instant) -> Vec<NodeFailed> {
         let view = self.local.store.view();
-        let others = self.others(&concerned.among(&view.alive));
+        let busy: BTreeSet<NodeId> = change.first.iter().map(|ask| ask.node).collect();
+        let others = self.others(&(&change.concerned.among(&view.alive) | &busy));
         let question = Question::Settle {
-            revision: revision.0,
-            volumes: volumes.iter().map(ToString::to_string).collect(),
-            hooks: hooks.map(|hooks| RemoteHooks {
+            revision: change.revision.0,
+            volumes: change.volumes.iter().map(ToString::to_string).collect(),
+            hooks: change.hooks.map(|hooks| RemoteHooks {
                 event: hooks.event.to_owned(),
                 pre: hooks.pre.clone(),
                 post: hooks.post.clone(),
             }),
+            first: change.first.iter().map(|ask| (ask.node.0, ask.question.clone())).collect(),
         };
         let told = async {
             // Nobody else would do more than it does of itself.
-            match hooks.is_none() && others.is_empty() || view.alive.len() < 2 {
+            match change.hooks.is_none() && others.is_empty() || view.alive.len() < 2 {
                 true => vec![],
                 false => self.post.tell(&question, others.clone(), until).await,
             }
         };
-        let (mut failed, answers) = tokio::join!(self.local.settle(revision, volumes, until), told);
+        let me = self.local.me();
+        let own = change.first.iter().filter(|ask| ask.node == me).map(|ask| &ask.question);
+        let own = self.local.settle(change.revision, change.volumes, own, until);
+        let (mut failed, answers) = tokio::join!(own, told);
         let alive = &self.local.store.view().alive;
         for (node, answer) in others.into_iter().zip(answers) {
             match answer {
                 Answer::Refused { text, .. } => failed.push((node, text)),
+                Answer::Silent(why) if busy.contains(&node) => failed.push((node, why)),
                 Answer::Silent(why) if alive.contains(&node) => {
                     tracing::warn!(why, "a node has not settled");
                     failed.push((node, "Please check log file for details.".to_owned()));
@@ -96,7 +93,7 @@ impl Nodes for PoolNodes {
                 _ => {}
             }
         }
-        self.tell_clients(volumes, until).await;
+        self.tell_clients(change.volumes, until).await;
         failed
     }
 

@@ -22,9 +22,15 @@ pub enum Question {
     /// Wait until clients of a daemon that has just gone have had time to find another one.
     /// Answer: `Done`.
     AwaitClients,
-    /// Act on that revision for these volumes, with the hooks before and after.
-    /// Answer: `Done`, or `Refused` with what failed.
-    Settle { revision: u64, volumes: Vec<String>, hooks: Option<RemoteHooks> },
+    /// Act on that revision for these volumes, after what the node is asked to do `first`, with the
+    /// hooks before and after. Answer: `Done`, or `Refused` with what failed.
+    Settle {
+        revision: u64,
+        volumes: Vec<String>,
+        hooks: Option<RemoteHooks>,
+        #[serde(default)]
+        first: Vec<(Uuid, Question)>,
+    },
     /// Every node has acted on what made these volumes grow, to that version: tell the clients.
     /// Answer: `Done`.
     TellClients { volumes: Vec<(String, u32)> },
@@ -225,16 +231,20 @@ impl Question {
     /// Whether another node may ask it. What writes where it is told, or makes this node another
     /// one, is for its own administrator.
     pub fn may_travel(&self) -> bool {
-        use Question::{AwaitClients, AwaitGone, AwaitPeer, ChangeIdentity, FindPeer, WriteState};
-        !matches!(
-            self,
+        use Question::*;
+        match self {
             WriteState { .. }
-                | ChangeIdentity { .. }
-                | FindPeer { .. }
-                | AwaitPeer { .. }
-                | AwaitGone { .. }
-                | AwaitClients
-        )
+            | ChangeIdentity { .. }
+            | FindPeer { .. }
+            | AwaitPeer { .. }
+            | AwaitGone { .. }
+            | AwaitClients => false,
+            Settle { first, .. } => {
+                let simple = |(_, ask): &(Uuid, Question)| !matches!(ask, Settle { .. });
+                first.iter().all(|ask| simple(ask) && ask.1.may_travel())
+            }
+            _ => true,
+        }
     }
 
     /// The volume it is about, if it is about one.

@@ -62,9 +62,15 @@ pub enum Step {
     /// Ask, then plan again with the answers added.
     Ask(Vec<Ask>),
     /// Make it true, then let the nodes settle.
-    Commit(Commit),
+    Commit(Box<Commit>),
     /// Nothing to change: reply.
     Done,
+}
+
+impl Step {
+    pub fn commit(commit: Commit) -> Step {
+        Step::Commit(Box::new(commit))
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -83,8 +89,10 @@ impl Ask {
 #[derive(Debug, Default)]
 pub struct Commit {
     pub edits: Vec<Edit>,
-    /// Asked right after the commit, before settling; a refusal counts as not settled.
-    pub then: Vec<Ask>,
+    /// What this node waits for before it asks any to settle.
+    pub then: Vec<Question>,
+    /// What nodes do first as they settle; a refusal counts as not settled.
+    pub first: Vec<Ask>,
     /// Volumes whose processes and files the nodes must have brought in line before the reply.
     pub settle: Vec<VolumeName>,
     pub hooks: Option<Hooks>,
