@@ -1,9 +1,11 @@
 //! Letters as keys in the coordinator: how one is cut into sheets, written, and put together again.
 
 use crate::store::keys::{read_sheet, sheet};
-use coord_api::{Effect, Entry, Key, Session, Space, Txn, TxnOutcome};
+use coord_api::{Effect, Entry, Key, Retry, Session, Space, Txn, TxnOutcome};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
 /// Well below the value limit of every coordinator.
@@ -14,6 +16,9 @@ const SHEETS_AT_ONCE: usize = 64;
 const BYTES_AT_ONCE: usize = 512 << 10;
 /// Letters that lie with a node or its pool; more are not looked at.
 const LETTERS_MAX: usize = 8192;
+
+/// Between attempts to write a sheet of which it is not known whether it is there.
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// What travels. `left_ms`: how long the writer will wait.
 #[derive(Serialize, Deserialize)]
@@ -52,6 +57,7 @@ pub(super) fn keys(
 pub(super) async fn post_all(
     session: &dyn Session,
     mut sheets: VecDeque<(usize, Key, Vec<u8>)>,
+    until: Instant,
 ) -> BTreeSet<usize> {
     while !sheets.is_empty() {
         let (mut txn, mut bytes, mut count) = (Txn::new(), 0, 0);
@@ -65,7 +71,7 @@ pub(super) async fn post_all(
             txn = txn.put_ephemeral(&key, sheet);
             letters.insert(letter);
         }
-        match session.txn(txn).await {
+        match write(session, txn, Insist::OnceUnsure, until).await {
             Ok(_) => {}
             Err(error) if error.effect == Effect::Unknown => {
                 tracing::warn!(%error, "questions may not have been sent");
@@ -86,14 +92,48 @@ pub(super) async fn send_answer(
     keys: &[Key],
     sheets: Vec<Vec<u8>>,
     question: &Key,
+    until: Instant,
 ) -> coord_api::Result<bool> {
     for (key, sheet) in keys.iter().zip(sheets) {
         let txn = Txn::new().put_ephemeral(key, sheet).exists(question);
-        if let TxnOutcome::Conflict { .. } = session.txn(txn).await? {
+        let written = write(session, txn, Insist::Always, until).await?;
+        if let TxnOutcome::Conflict { .. } = written {
             return Ok(false);
         }
     }
     Ok(true)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Insist {
+    Always,
+    /// A first attempt that certainly failed is enough to know.
+    OnceUnsure,
+}
+
+/// Tries again while the outcome is not known, until then: a sheet that is written twice is read once,
+/// and one that nobody knows of would be waited for in vain.
+async fn write(
+    session: &dyn Session,
+    txn: Txn,
+    insist: Insist,
+    until: Instant,
+) -> coord_api::Result<TxnOutcome> {
+    let mut unsure = false;
+    loop {
+        let mut error = match session.txn(txn.clone()).await {
+            Ok(outcome) => return Ok(outcome),
+            Err(error) => error,
+        };
+        unsure |= error.is_unknown();
+        let again = Instant::now() + AGAIN;
+        let insists = unsure || insist == Insist::Always;
+        if !insists || error.retry() != Retry::SameHandle || again >= until {
+            error.effect = if unsure { Effect::Unknown } else { error.effect };
+            return Err(error);
+        }
+        sleep_until(again).await;
+    }
 }
 
 pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Option<Letter<T>> {
@@ -138,7 +178,7 @@ mod tests {
     use async_trait::async_trait;
     use coord_api::{ErrorKind, Revision, SessionId, SessionState, StrictHold, Version};
     use parking_lot::Mutex;
-    use std::time::{Duration, Instant};
+    use std::time::Instant as Moment;
     use tokio::sync::watch;
 
     /// Answers one change after the other as told, and is asked for nothing else.
@@ -163,7 +203,7 @@ mod tests {
             self.0.lock().pop_front().expect("nothing is sent any more")
         }
 
-        async fn confirm(&self) -> coord_api::Result<Instant> {
+        async fn confirm(&self) -> coord_api::Result<Moment> {
             unreachable!()
         }
 
@@ -176,21 +216,58 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    const SENT: coord_api::Result<TxnOutcome> =
+        Ok(TxnOutcome::Committed { revision: Revision(1), versions: vec![] });
+
+    fn failed(kind: ErrorKind, effect: Effect) -> coord_api::Result<TxnOutcome> {
+        let mut error: coord_api::Error = kind.into();
+        error.effect = effect;
+        Err(error)
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + AGAIN * 10
+    }
+
+    /// The second goes out at the third attempt; of the third nobody knows; the fourth does not.
+    #[tokio::test(start_paused = true)]
     async fn a_letter_that_may_have_gone_out_is_waited_for() {
-        let error = |effect| {
-            let mut error: coord_api::Error = ErrorKind::Timeout.into();
-            error.effect = effect;
-            Err(error)
-        };
-        let sent = Ok(TxnOutcome::Committed { revision: Revision(1), versions: vec![] });
-        let outcomes = [sent, error(Effect::Unknown), error(Effect::None)];
+        let (unknown, none) = (Effect::Unknown, Effect::None);
+        let outcomes = [
+            SENT,
+            failed(ErrorKind::Timeout, unknown),
+            failed(ErrorKind::Unavailable, none),
+            SENT,
+            failed(ErrorKind::Timeout, unknown),
+            failed(ErrorKind::SessionLost, none),
+            failed(ErrorKind::Unavailable, none),
+        ];
         let session = Scripted(Mutex::new(outcomes.into()));
         let letter = |number: usize| {
             let key = entry(Uuid::new_v4(), 0, 1, "").key;
             (number, key, vec![0; BYTES_AT_ONCE])
         };
-        assert_eq!(post_all(&session, (0..5).map(letter).collect()).await, [2, 3, 4].into());
+        let unsent = post_all(&session, (0..5).map(letter).collect(), soon()).await;
+        assert_eq!((unsent, session.0.lock().len()), ([3, 4].into(), 0));
+    }
+
+    /// Whoever asked waits for it.
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_is_sent_until_it_is_there() {
+        let question = entry(Uuid::new_v4(), 0, 1, "").key;
+        let check = async |outcomes: Vec<_>, want: Option<bool>| {
+            let session = Scripted(Mutex::new(outcomes.into()));
+            let (keys, sheets) = ([question.clone()], vec![vec![0]]);
+            let sent = send_answer(&session, &keys, sheets, &question, soon()).await;
+            assert_eq!((sent.ok(), session.0.lock().len()), (want, 0));
+        };
+        let lost = || failed(ErrorKind::Timeout, Effect::Unknown);
+        let away = || failed(ErrorKind::Unavailable, Effect::None);
+        check(vec![lost(), away(), SENT], Some(true)).await;
+        check(vec![away(), lost(), SENT], Some(true)).await;
+        check(vec![lost(), Ok(TxnOutcome::Conflict { failed: None })], Some(false)).await;
+        check(vec![away(), failed(ErrorKind::SessionLost, Effect::None)], None).await;
+        check((0..10).map(|_| away()).collect(), None).await;
     }
 
     fn entry(id: Uuid, at: usize, of: usize, text: &str) -> Entry {

@@ -155,7 +155,7 @@ impl Post {
             });
             sent.push((drawn, of, until));
         }
-        let unsent = post_all(&*session, sheets).await;
+        let unsent = post_all(&*session, sheets, until).await;
         let answers = sent.into_iter().enumerate().map(async |(number, (letter, of, until))| {
             let letter = letter.and_then(|letter| match unsent.contains(&number) {
                 true => Err("could not be asked"),
@@ -359,9 +359,13 @@ impl Post {
             return;
         };
         self.answered.lock().insert(id, keys.clone());
-        match send_answer(&*session, &keys, sheets, question).await {
+        match send_answer(&*session, &keys, sheets, question, until).await {
             Ok(true) => {}
-            Ok(false) => drop(self.answered.lock().remove(&id)),
+            Ok(false) => {
+                // An attempt of which nothing was heard may have left some.
+                let keys = self.answered.lock().remove(&id);
+                self.throw_away(keys.into_iter().flatten());
+            }
             Err(error) => tracing::warn!(%error, "an answer was not sent"),
         }
     }
