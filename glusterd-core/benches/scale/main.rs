@@ -1,8 +1,8 @@
 //! What a pool costs as nodes and volumes grow: whole daemons on machines in memory and on one
 //! coordinator, in this process; each writes its files.
 //!
-//! `cargo bench -p glusterd-core --bench scale -- NODES:VOLUMES...` (a few when none is named; TMPDIR
-//! on a tmpfs spares the disk). The first node has every brick. Messages are calls, answers and
+//! `cargo bench -p glusterd-core --bench scale -- [storm] NODES:VOLUMES...` (a few when none is named;
+//! TMPDIR on a tmpfs spares the disk; `storm`: see `storm.rs`). The first node has every brick. Messages are calls, answers and
 //! watch events of all nodes together; heartbeats are not among them. What fails in it is a
 //! defect of the simulation or of the daemons, and ends the run where it stands.
 
@@ -10,6 +10,7 @@ mod counted;
 #[path = "../../tests/house_in_a_box/mortal.rs"]
 #[allow(dead_code)]
 mod mortal;
+mod storm;
 
 use coord_api::mem::Mem;
 use coord_api::{CoordinatorExt, OpenOpts, Prefix, ReadOpts};
@@ -19,7 +20,7 @@ use glusterd_core::cli::ROWS;
 use glusterd_core::daemon::{Ground, House};
 use glusterd_core::host::fake::FakeHost;
 use glusterd_core::host::{Dirs, Host};
-use glusterd_core::membership;
+use glusterd_core::membership::{self, Identity};
 use glusterd_core::rpc::Dict;
 use glusterd_core::store::View;
 use glusterd_core::store::keys::ALIVE;
@@ -39,7 +40,8 @@ const SET: u32 = 12;
 
 fn main() {
     // `cargo test` builds and runs benches too; there is nothing to test here.
-    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    let words = std::env::args().skip(1).filter(|word| word != "--bench");
+    let (modes, words): (Vec<String>, Vec<String>) = words.partition(|word| word == "storm");
     if words.iter().any(|word| word == "--test") {
         return;
     }
@@ -55,7 +57,12 @@ fn main() {
     assert!(sizes.iter().all(measurable), "from 3 nodes and 2 volumes on");
     println!("| nodes x volumes | what | s | messages | KiB | messages per node |");
     println!("|---|---|---|---|---|---|");
-    sizes.into_iter().for_each(|(nodes, volumes)| World::new(nodes, volumes).tell());
+    for (nodes, volumes) in sizes {
+        match modes.is_empty() {
+            true => World::new(nodes, volumes).tell(),
+            false => World::new(nodes, volumes).tell_storm(),
+        }
+    }
 }
 
 struct World {
@@ -71,6 +78,8 @@ struct Node {
     client: usize,
     machine: Arc<FakeHost>,
     work: TempDir,
+    /// Known beforehand of a node that is a member when it first starts, and writes no files.
+    identity: Option<Identity>,
     life: Option<(Runtime, Arc<House>)>,
 }
 
@@ -81,7 +90,8 @@ impl World {
             let machine = Arc::new(FakeHost::new(at as u64));
             machine.add_local(&name);
             machine.set_reachable("h1", true);
-            Node { name, client: at, machine, work: tempfile::tempdir().unwrap(), life: None }
+            let work = tempfile::tempdir().unwrap();
+            Node { name, client: at, machine, work, identity: None, life: None }
         };
         let nodes: Vec<Node> = (0..nodes).map(node).collect();
         nodes.iter().for_each(|node| nodes[0].machine.set_reachable(&node.name, true));
@@ -105,6 +115,22 @@ impl World {
         self.step("last tenth of the joins, each", tenth, |world| world.join(count - tenth..count));
         self.until("all are connected", World::all_connected);
         let all = resident_kib();
+        self.change_and_lose_one();
+        self.step("restart of all others at once, until all are connected", 1, |world| {
+            (1..count).for_each(|at| world.kill(at));
+            world.start_at_once();
+            world.until("all are connected", World::all_connected);
+        });
+        let per_node = all.saturating_sub(alone) / last as u64;
+        let first = alone.saturating_sub(bare);
+        println!(
+            "| {count} x {} | resident KiB per joined node: {per_node}; of the first one's volumes: {first} | | | | |",
+            self.volumes
+        );
+    }
+
+    fn change_and_lose_one(&mut self) {
+        let (count, last) = (self.nodes.len(), self.nodes.len() - 1);
         self.step("one `volume set`, until all know", 1, |world| {
             world.set("v0", "64MB");
             world.until("all know", |world| {
@@ -123,17 +149,6 @@ impl World {
             world.start(last);
             world.until("all are connected", World::all_connected);
         });
-        self.step("restart of all others at once, until all are connected", 1, |world| {
-            (1..count).for_each(|at| world.kill(at));
-            world.start_at_once();
-            world.until("all are connected", World::all_connected);
-        });
-        let per_node = all.saturating_sub(alone) / last as u64;
-        let first = alone.saturating_sub(bare);
-        println!(
-            "| {count} x {} | resident KiB per joined node: {per_node}; of the first one's volumes: {first} | | | | |",
-            self.volumes
-        );
     }
 
     /// Measures, and says what of it comes to each of `of`.
@@ -263,10 +278,15 @@ impl Node {
         let opts = OpenOpts { request_timeout: Duration::from_secs(60), ..OpenOpts::default() };
         let coordinator = Arc::new(Counted { inner: mem.open("", self.client, &opts), counter });
         let house = runtime.block_on(async {
-            let identity = membership::load_or_create(&*host).await.unwrap();
+            let identity = match self.identity {
+                Some(identity) => identity,
+                None => membership::load_or_create(&*host).await.unwrap(),
+            };
             let ground = Ground { host, lines, coordinator, identity, own_store: None, tls: None };
             let house = House::assemble(&settings, ground).await.unwrap();
-            tokio::spawn(house.converger.clone().run(None, house.settled.clone()));
+            if self.identity.is_none() {
+                tokio::spawn(house.converger.clone().run(None, house.settled.clone()));
+            }
             drop(house.take_part(TTL, CancellationToken::new()));
             Arc::new(house)
         });
