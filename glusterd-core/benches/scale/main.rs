@@ -31,7 +31,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
-const PATIENCE: Duration = Duration::from_secs(900);
+const PATIENCE: Duration = Duration::from_secs(3600);
 /// The most that the model grants: sessions end when the simulation says so.
 const TTL: Duration = Duration::from_secs(40);
 const PROBE: u32 = 1;

@@ -23,8 +23,13 @@ impl World {
         self.start(0);
         self.create(0..1);
         self.fill();
-        self.until("the first one knows", |world| {
-            world.views().all(|view| view.volumes.len() == world.volumes)
+        self.until("the first one has written all files", |world| {
+            let (_, house) = world.nodes[0].life.as_ref().expect("it runs");
+            let view = house.store.view();
+            let written = house.converger.progress().borrow().files;
+            view.volumes.len() == world.volumes
+                && written >= view.revision
+                && house.converger.is_idle()
         });
         let before = crate::resident_kib();
         self.step("all others join at once, until all are connected", 1, |world| {
