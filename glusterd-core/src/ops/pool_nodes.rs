@@ -71,8 +71,9 @@ impl Nodes for PoolNodes {
             first: change.first.iter().map(|ask| (ask.node.0, ask.question.clone())).collect(),
         };
         let told = async {
-            // Nobody else would do more than it does of itself.
-            match change.hooks.is_none() && others.is_empty() || view.alive.len() < 2 {
+            // Nobody else is there, or would do more than it does of itself.
+            let nobody = others.is_empty() && (change.hooks.is_none() || view.alive.len() < 2);
+            match nobody {
                 true => vec![],
                 false => self.post.tell(&question, others.clone(), until).await,
             }
