@@ -2,9 +2,9 @@
 //! coordinator, in this process; each writes its files.
 //!
 //! `cargo bench -p glusterd-core --bench scale -- [storm] NODES:VOLUMES...` (a few when none is named;
-//! TMPDIR on a tmpfs spares the disk; `storm`: see `storm.rs`). The first node has every brick. Messages are calls, answers and
-//! watch events of all nodes together; heartbeats are not among them. What fails in it is a
-//! defect of the simulation or of the daemons, and ends the run where it stands.
+//! TMPDIR on a tmpfs spares the disk; `storm`: see `storm.rs`). The first node has every brick.
+//! Messages are calls, answers and watch events of all nodes together; heartbeats are not among them.
+//! What fails in it is a defect of the simulation or of the daemons, and ends the run where it stands.
 
 mod counted;
 #[path = "../../tests/house_in_a_box/mortal.rs"]

@@ -155,7 +155,9 @@ impl Post {
             });
             sent.push((drawn, of, until));
         }
-        let unsent = post_all(&*session, sheets, until).await;
+        // Not longer than the most patient of them is waited for.
+        let last = sent.iter().map(|(.., until)| *until).max().unwrap_or(until);
+        let unsent = post_all(&*session, sheets, last).await;
         let answers = sent.into_iter().enumerate().map(async |(number, (letter, of, until))| {
             let letter = letter.and_then(|letter| match unsent.contains(&number) {
                 true => Err("could not be asked"),

@@ -282,3 +282,23 @@ impl Question {
         VolumeName::parse(name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What may not be asked from elsewhere may not be asked inside another question either.
+    #[test]
+    fn what_is_done_first_may_travel_by_itself() {
+        let check = |first: Vec<Question>, want: bool| {
+            let first = first.into_iter().map(|question| (Uuid::nil(), question)).collect();
+            let settle = Question::Settle { revision: 1, volumes: vec![], hooks: None, first };
+            assert_eq!(settle.may_travel(), want);
+            settle
+        };
+        let mark = Question::MarkBricks { volume_id: Uuid::nil(), bricks: vec![], force: false };
+        let settle = check(vec![mark.clone()], true);
+        check(vec![mark, Question::ChangeIdentity { node: Uuid::nil() }], false);
+        check(vec![settle], false);
+    }
+}
